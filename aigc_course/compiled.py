@@ -1,0 +1,95 @@
+"""One way to compile a function, and one way to differentiate by an input, on all three Keras backends.
+
+Everything that knows TensorFlow, JAX or PyTorch by name stands here and in ``runtime``.
+"""
+
+import functools
+
+import keras
+
+
+def compiled(function, *models):
+    """Return ``function``, compiled where the backend can, reading the current weights of ``models`` at every call.
+
+    Args:
+        function: takes and returns tensors; draws no random numbers and changes no weights. Static shapes.
+        models: every Keras model, layer or variable that ``function`` uses.
+
+    On JAX a compiled function that closes over a model's variables would keep the values of its first call for ever: a
+    sampler compiled so goes on showing the untrained model. Here the variables go in as arguments.
+    """
+    match keras.backend.backend():
+        case "tensorflow":
+            return _tensorflow(function)
+        case "jax":
+            return _jax(function, models)
+        case "torch":
+            return _torch(function)
+    raise ValueError(f"No compiler for the backend {keras.backend.backend()!r}.")
+
+
+def _tensorflow(function):
+    import tensorflow as tf
+
+    return functools.wraps(function)(tf.function(function, reduce_retracing=True))
+
+
+def _jax(function, models):
+    import jax
+
+    def variables():
+        return [v for m in models for v in ([m] if isinstance(m, keras.Variable) else m.variables)]
+
+    @jax.jit
+    def stateless(values, *args):
+        with keras.StatelessScope(state_mapping=list(zip(variables(), values, strict=True))):
+            return function(*args)
+
+    @functools.wraps(function)
+    def call(*args):
+        return stateless([v.value for v in variables()], *args)
+
+    return call
+
+
+def _torch(function):
+    import torch
+
+    @functools.wraps(function)
+    def call(*args):
+        with torch.no_grad():
+            return function(*args)
+
+    return call
+
+
+def input_gradient(function, inputs):
+    """Gradient of ``sum(function(inputs))`` by ``inputs``, itself differentiable by the weights.
+
+    Args:
+        function: maps a tensor ``[B, ...]`` to one number for each row, ``[B]`` or ``[B, 1]``.
+        inputs: tensor ``[B, ...]``.
+
+    Returns:
+        Tensor of the shape of ``inputs``: row b holds the gradient of output b, since rows do not mix.
+    """
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                total = keras.ops.sum(function(inputs))
+            return tape.gradient(total, inputs)
+        case "jax":
+            import jax
+
+            return jax.grad(lambda x: keras.ops.sum(function(x)))(inputs)
+        case "torch":
+            import torch
+
+            if not inputs.requires_grad:
+                inputs = inputs.detach().requires_grad_(True)
+            total = keras.ops.sum(function(inputs))
+            return torch.autograd.grad(total, inputs, create_graph=True)[0]
+    raise ValueError(f"No input gradient for the backend {keras.backend.backend()!r}.")
