@@ -5,6 +5,7 @@ training, then the shipped weights) and ``full`` (the run that made the shipped 
 ``sizes`` and never asks for the profile's name.   Taught in chapters/00_start_here.
 """
 
+import contextlib
 import os
 import platform
 import tomllib
@@ -77,9 +78,23 @@ def sizes(chapter: str) -> SimpleNamespace:
     return SimpleNamespace(**shared, **table.get(profile(), {}))
 
 
+@contextlib.contextmanager
+def _quiet_stderr():
+    """Silence the lines that TensorFlow's C++ code prints before it reads its own log level; exceptions still pass."""
+    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(sink)
+
+
 def backend() -> str:
     """Name of the Keras backend in use: ``tensorflow``, ``jax`` or ``torch``."""
-    import keras
+    with _quiet_stderr():
+        import keras
 
     return keras.backend.backend()
 
@@ -97,7 +112,8 @@ def accelerator() -> str | None:
         case "tensorflow":
             import tensorflow as tf
 
-            found = tf.config.list_physical_devices("GPU")
+            with _quiet_stderr():
+                found = tf.config.list_physical_devices("GPU")
             return tf.config.experimental.get_device_details(found[0]).get("device_name", "GPU") if found else None
         case "jax":
             import jax
@@ -142,7 +158,8 @@ def setup(seed: int = 0) -> Runtime:
     Args:
         seed: whole number of at least 0. The same seed on the same machine and backend gives the same numbers.
     """
+    name = backend()
     import keras
 
     keras.utils.set_random_seed(seed)
-    return Runtime(backend(), backend_version(), device(), cores(), profile(), seed)
+    return Runtime(name, backend_version(), device(), cores(), profile(), seed)
