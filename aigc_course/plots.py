@@ -9,9 +9,10 @@ Shapes: N images, H height, W width, C colour channels (1 grey or 3 red, green, 
 
 import base64
 import html
-import io
 import math
+import struct
 import sys
+import zlib
 
 import numpy as np
 
@@ -70,11 +71,15 @@ def img(data, alt):
     )
 
 
-def png(picture):
+def png(picture, level=1):
     """PNG bytes of an array, a Matplotlib figure, a ``Picture`` or bytes that are a PNG already.
 
     Args:
         picture: uint8 or float in [0, 1], [H, W], [H, W, 1] or [H, W, 3]; or a figure.
+        level: 1 is quick, for sliders; 6 makes files about a fifth smaller, for pictures that stay.
+
+    Raises:
+        ValueError: another shape, values outside [0, 1], NaN, or bytes that are not a PNG.
     """
     if isinstance(picture, Picture):
         return picture.data
@@ -84,8 +89,8 @@ def png(picture):
             raise ValueError(f"These {len(data)} bytes are not a PNG.")
         return data
     if hasattr(picture, "savefig"):
-        return _encode(_pixels(picture))
-    return _encode(_as_bytes(picture, "The picture", dimensions=(2, 3)))
+        return _encode(_pixels(picture), level)
+    return _encode(_as_bytes(picture, "picture", dimensions=(2, 3)), level)
 
 
 def image_grid(images, columns=None, padding=1):
@@ -102,7 +107,7 @@ def image_grid(images, columns=None, padding=1):
     Raises:
         ValueError: no images, another shape, values outside [0, 1] (such as [-1, 1] from tanh), or NaN.
     """
-    tiles = _as_bytes(images, "The images", dimensions=(3, 4))
+    tiles = _as_bytes(images, "images", dimensions=(3, 4))
     if tiles.ndim == 4 and tiles.shape[-1] == 1:
         tiles = tiles[..., 0]
     count, height, width = tiles.shape[:3]
@@ -129,10 +134,10 @@ def draw_images(images, columns=None, titles=None, row_labels=None, scale=2, alt
     grid = enlarge(image_grid(images, columns, padding=1), scale)
     alt = alt or _describe_images(count, rows, columns, titles, row_labels)
     if titles is None and row_labels is None:
-        return Picture(_encode(grid), alt)
+        return Picture(_encode(grid, level=6), alt)
     _demand_length(titles, count, "titles", "image")
     _demand_length(row_labels, rows, "row_labels", "row")
-    return Picture(_encode(_labelled(images, columns, titles, row_labels, scale)), alt)
+    return Picture(_encode(_labelled(images, columns, titles, row_labels, scale), level=6), alt)
 
 
 def show_images(images, columns=None, titles=None, row_labels=None, scale=2, alt=None):
@@ -149,12 +154,13 @@ def show_images(images, columns=None, titles=None, row_labels=None, scale=2, alt
     show(draw_images(images, columns, titles, row_labels, scale, alt))
 
 
-def new_figure(width=6.4, height=3.6, rows=1, columns=1, **subplots):
+def new_figure(width=6.4, height=3.6, rows=1, columns=1, layout="constrained", **subplots):
     """A Matplotlib figure in the course's style, outside pyplot (nothing is shown twice, nothing stays in memory).
 
     Args:
         width, height: inches at 100 pixels an inch.
         rows, columns, subplots: as in ``Figure.subplots``.
+        layout: "constrained" leaves room for every label; None is about 10 ms quicker, for sliders.
 
     Returns:
         (figure, axes), axes being one ``Axes`` or an array of them.
@@ -164,7 +170,9 @@ def new_figure(width=6.4, height=3.6, rows=1, columns=1, **subplots):
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE | {"axes.prop_cycle": cycler(color=PALETTE) + cycler(linestyle=DASHES)}):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout=layout)
+        if layout is None:
+            figure.subplots_adjust(left=0.8 / width, right=1 - 0.15 / width, bottom=0.6 / height, top=1 - 0.4 / height)
         return figure, figure.subplots(rows, columns, **subplots)
 
 
@@ -178,7 +186,7 @@ def draw_curves(curves, x=None, xlabel="step", ylabel="", title="", log=False, b
     for name, (low, high) in (bands or {}).items():
         colour = PALETTE[list(lines).index(name) % len(PALETTE)]
         axes.fill_between(lines[name][0], low, high, color=colour, alpha=0.2, linewidth=0)
-    return Picture(png(figure), alt or describe_curves(lines, xlabel, ylabel, title))
+    return Picture(png(figure, level=6), alt or describe_curves(lines, xlabel, ylabel, title))
 
 
 def show_curves(curves, x=None, xlabel="step", ylabel="", title="", log=False, bands=None, alt=None, size=(6.4, 3.6)):
@@ -204,7 +212,7 @@ def show(picture, alt=""):
     if not isinstance(picture, Picture):
         if not alt:
             raise ValueError("Say in alt=... what there is to see in this picture.")
-        picture = Picture(png(picture), alt)
+        picture = Picture(png(picture, level=6), alt)
     if in_notebook():
         from IPython.display import display
 
@@ -265,9 +273,9 @@ def _as_bytes(images, label, dimensions):
     wanted = {(3, 4): "[N, H, W], [N, H, W, 1] or [N, H, W, 3]", (2, 3): "[H, W], [H, W, 1] or [H, W, 3]"}[dimensions]
     channels = array.shape[-1] if array.ndim == dimensions[1] else 1
     if array.ndim not in dimensions or channels not in (1, 3):
-        raise ValueError(f"{label} must have shape {wanted}, but this is {array.shape}.")
+        raise ValueError(f"The {label} must have shape {wanted}, but this is {array.shape}.")
     if not array.size:
-        raise ValueError(f"{label} must hold at least one pixel, but this has shape {array.shape}.")
+        raise ValueError(f"The {label} must hold at least one pixel, but this has shape {array.shape}.")
     if array.dtype == np.uint8:
         return array
     if array.dtype == bool:
@@ -275,7 +283,7 @@ def _as_bytes(images, label, dimensions):
     try:
         array = array.astype(np.float32)
     except (TypeError, ValueError):
-        raise ValueError(f"{label} must hold numbers, but this holds {array.dtype}.") from None
+        raise ValueError(f"The {label} must hold numbers, but this holds {array.dtype}.") from None
     _demand_unit_range(array, label)
     return (array * 255 + 0.5).clip(0, 255).astype(np.uint8)
 
@@ -283,11 +291,7 @@ def _as_bytes(images, label, dimensions):
 def _demand_unit_range(array, label, slack=1e-3):
     low, high = float(array.min()), float(array.max())
     if math.isnan(low) or math.isnan(high):
-        raise ValueError(
-            f"{label} contain NaN in {int(np.isnan(array).sum())} of {array.size} pixels.".replace(
-                "picture contain", "picture contains"
-            )
-        )
+        raise ValueError(f"There is NaN in {int(np.isnan(array).sum())} of {array.size} values of the {label}.")
     if low >= -slack and high <= 1 + slack:
         return
     advice = "clip or rescale them first."
@@ -295,17 +299,25 @@ def _demand_unit_range(array, label, slack=1e-3):
         advice = "this looks like the range of tanh, [-1, 1]: use (x + 1) / 2."
     elif low >= 0 and high <= 255:
         advice = "this looks like [0, 255]: divide by 255."
-    raise ValueError(f"{label} must lie in [0, 1], but run from {low:.3g} to {high:.3g}; {advice}")
+    raise ValueError(f"The {label} must lie in [0, 1], but the values run from {low:.3g} to {high:.3g}; {advice}")
 
 
-def _encode(array):
-    """PNG bytes of a uint8 array [H, W], [H, W, 1] or [H, W, 3]; light compression, since a slider waits for it."""
-    from PIL import Image
+def _encode(array, level=1):
+    """PNG bytes of a uint8 array [H, W], [H, W, 1] or [H, W, 3] (PNG specification, 3rd edition, sections 10 and 11).
 
-    array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(array)).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    Written out here because it takes half the time of Pillow, which tries five filters on every row.
+    """
+    height, width = array.shape[:2]
+    colour = array.ndim == 3 and array.shape[-1] == 3
+    rows = np.zeros((height, 1 + width * (3 if colour else 1)), np.uint8)  # each row begins with filter type 0
+    rows[:, 1:] = array.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if colour else 0, 0, 0, 0)
+    body = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows, level)) + _chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def _chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def _pixels(figure):
