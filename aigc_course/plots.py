@@ -89,7 +89,7 @@ def png(picture, level=1):
             raise ValueError(f"These {len(data)} bytes are not a PNG.")
         return data
     if hasattr(picture, "savefig"):
-        return _encode(_pixels(picture), level)
+        return _encode(pixels(picture), level)
     return _encode(_as_bytes(picture, "picture", dimensions=(2, 3)), level)
 
 
@@ -320,8 +320,8 @@ def _chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _pixels(figure):
-    """uint8 [H, W, 3] of a figure; one that pyplot keeps is closed, or the notebook would show it a second time."""
+def pixels(figure):
+    """uint8 [H, W, 3] of a figure. One that pyplot keeps is closed, or the notebook would show it a second time."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
