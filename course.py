@@ -24,13 +24,13 @@ MARKER = VENV / "aigc-course.txt"  # "unfinished", or the fingerprint and the ex
 LOG = VENV / "install.log"
 PYTHONS = ((3, 11), (3, 12), (3, 13))
 EXTRAS = ("gpu", "jax", "torch")
-DISK_GB = 4.0
+DISK_GB = 4.5
 
 # What a failed installation prints, and the remedy; the first that fits is told.
 REMEDIES = (
     (
         r"no space left|errno 28|not enough space",
-        "The disk is full: free about {disk:.0f} GB and run the same command again.",
+        "The disk is full: free about {disk:.1f} GB and run the same command again.",
     ),
     (
         r"name resolution|name or service|getaddrinfo|dns error|network is unreachable|connection (refused|reset|error)|"
@@ -77,7 +77,7 @@ def check_disk():
     free = shutil.disk_usage(str(ROOT)).free / 1e9
     if free < DISK_GB:
         stop(
-            f"The course needs about {DISK_GB:.0f} GB of disk space and {free:.1f} GB are free on the disk of {ROOT}: "
+            f"The course needs about {DISK_GB:.1f} GB of disk space and {free:.1f} GB are free on the disk of {ROOT}: "
             "free some and run the same command again."
         )
 
@@ -156,7 +156,7 @@ def install(command):
         for line in process.stdout:
             log.write(line)
             printed.append(line)
-            if re.match(r"\s*(Downloading|Installing|Resolved|Prepared|Installed) ", line):
+            if re.match(r"\s*(Downloading .*[MG]i?B\)|Installing collected|Resolved|Prepared|Installed) ?", line):
                 print("  " + line.strip()[:100], flush=True)
     if process.wait() != 0:
         sentences = [remedy for pattern, remedy in REMEDIES if re.search(pattern, "".join(printed), re.IGNORECASE)]

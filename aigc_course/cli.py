@@ -1,0 +1,197 @@
+"""The command line: ``aigc-course lab | run | build | train | sample | test | doctor`` (also ``python -m aigc_course``).
+
+What a command needs is imported inside it, so that ``--help`` answers at once. A ``CourseError`` becomes its sentence on
+stderr and exit code 2.
+"""
+
+import importlib
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aigc_course.runtime import PROFILES, CourseError
+
+app = typer.Typer(
+    help="A hands-on course on generative AI. Start with `aigc-course lab`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Seed = Annotated[int, typer.Option(min=0, help="The same seed on the same machine gives the same result.")]
+
+
+def main():
+    """Run the command line; a problem that the reader can mend ends with one sentence and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a console that lacks a sign shows "?" instead of failing
+    try:
+        app(prog_name="aigc-course")
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command()
+def lab(
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to use; a free one unless told.")] = None,
+):
+    """Open the course in JupyterLab, on this machine only."""
+    from aigc_course import lab as jupyter
+
+    jupyter.start(port=port, browser=browser)
+
+
+@app.command()
+def run(chapter: Annotated[str, typer.Argument(help="Number of the chapter, such as 02.")]):
+    """Execute a chapter without a browser and leave the executed notebook in runs/."""
+    from aigc_course import notebooks
+
+    path = notebooks.run(chapter, progress=Bar())
+    print(f"The executed notebook is {_from_here(path)}.")
+
+
+@app.command()
+def build(
+    chapter: Annotated[str | None, typer.Argument(help="Number of a chapter; all of them unless told.")] = None,
+    readme: Annotated[bool, typer.Option("--readme", help="Only renew the table of chapters in README.md.")] = False,
+):
+    """Make the notebooks from chapters/src, executed, and renew the table of chapters in README.md."""
+    from aigc_course import readme as table
+
+    if not readme:
+        from aigc_course import notebooks
+
+        for path in notebooks.build(chapter, progress=Bar()):
+            print(f"built {_from_here(path)}")
+    if table.renew():
+        print("renewed the table of chapters in README.md")
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="Name of the shipped weights, such as dcgan-digits.")],
+    seed: Seed = 0,
+    profile: Annotated[str, typer.Option(help=f"How long: {', '.join(PROFILES)}.")] = "full",
+    output: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder for weights and card; data/checkpoints unless told.")
+    ] = None,
+):
+    """Train one of the course's networks and save its weights with a card; an interrupted run goes on."""
+    if profile not in PROFILES:
+        raise CourseError(f"There is no profile {profile!r}; choose one of {', '.join(PROFILES)}.")
+    os.environ["AIGC_PROFILE"] = profile
+    recipes = quietly_import("aigc_course.recipes")
+    path = recipes.train_checkpoint(name, seed=seed, profile=profile, target=output)
+    print(f"The weights are {_from_here(path)}, their card lies beside them.")
+
+
+@app.command()
+def sample(
+    name: Annotated[str, typer.Argument(help="Name of the shipped weights, such as dcgan-digits.")],
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="How many pictures.")] = 64,
+    seed: Seed = 0,
+    output: Annotated[Path | None, typer.Option(dir_okay=False, help="PNG file; NAME.png unless told.")] = None,
+):
+    """Draw pictures from trained weights and write them as one PNG file."""
+    output = output or Path(f"{name}.png")
+    if output.suffix.lower() != ".png":
+        raise CourseError(f"{output} does not end in .png; the pictures are written as PNG.")
+    quietly_import("aigc_course.recipes")
+    from aigc_course import checkpoints, plots
+
+    model = checkpoints.load(name)
+    if not hasattr(model, "sample"):
+        raise CourseError(f"{name} does not make pictures; `aigc-course sample dcgan-digits` does.")
+    columns = min(count, max(1, round(count**0.5)))
+    grid = plots.enlarge(plots.image_grid(model.sample(count, seed=seed), columns), 3)
+    _write(output, plots.png(grid, level=6))
+    print(f"{count} pictures from {name}, seed {seed}: {_from_here(output)}")
+
+
+@app.command()
+def test(
+    require_gpu: Annotated[
+        bool, typer.Option("--require-gpu", help="Execute every notebook, and fail unless it runs on a GPU.")
+    ] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Only the quick unit tests, on TensorFlow.")] = False,
+):
+    """Run what the course's CI runs: the tests on each backend, then every notebook."""
+    from aigc_course import acceptance
+
+    sys.exit(acceptance.on_gpu() if require_gpu else acceptance.everything(fast=fast))
+
+
+@app.command()
+def doctor():
+    """Say what this machine has, whether data and weights are whole, and what is missing."""
+    from aigc_course import doctor as examination
+
+    sys.exit(examination.report())
+
+
+def quietly_import(name: str):
+    """Import a module while what TensorFlow's C++ code says on start-up is kept off the screen."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        return importlib.import_module(name)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+class Bar:
+    """Progress through the cells of a notebook: one bar that moves, or a line in ten where output is not a terminal."""
+
+    def __init__(self, stream=None, width=24):
+        self.stream, self.width = stream or sys.stdout, width
+        self.name, self.start, self.shown = None, 0.0, 0
+
+    def __call__(self, name: str, done: int, total: int):
+        if name != self.name:
+            self.name, self.start, self.shown = name, time.perf_counter(), 0
+        tenths = done * 10 // max(total, 1)
+        if self.stream.isatty():
+            filled = done * self.width // max(total, 1)
+            self._write(f"\r{'█' * filled}{'░' * (self.width - filled)} {self._line(done, total)}")
+            self._write("\n" if done == total else "")
+        elif tenths > self.shown:
+            self.shown = tenths
+            self._write(self._line(done, total) + "\n")
+
+    def _line(self, done, total):
+        return f"{self.name}: {done} of {total} cells, {time.perf_counter() - self.start:.0f} s"
+
+    def _write(self, text):
+        self.stream.write(text)
+        self.stream.flush()
+
+
+def _from_here(path: Path) -> Path:
+    """``path`` as short as it can be written from the current folder."""
+    path, here = Path(path).resolve(), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _write(path: Path, data: bytes):
+    """Write a file beside its place, then rename it: nobody sees half of it."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as error:
+        raise CourseError(
+            f"{path} could not be written ({error.strerror}); choose another place with --output."
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)
