@@ -33,8 +33,8 @@ REMEDIES = (
         "The disk is full: free about {disk:.1f} GB and run the same command again.",
     ),
     (
-        r"name resolution|name or service|getaddrinfo|dns error|network is unreachable|connection (refused|reset|error)|"
-        r"newconnectionerror|timed? ?out|proxy|error sending request|failed to fetch|certificate",
+        r"name resolution|name or service|getaddrinfo|dns error|network is unreachable|"
+        r"connection (refused|reset|error)|newconnectionerror|timed? ?out|proxy|error sending request|failed to fetch|certificate",
         "The packages could not be downloaded: connect to the internet, or set HTTPS_PROXY if you are behind a proxy, "
         "and run the same command again; finished downloads are kept.",
     ),
@@ -61,8 +61,9 @@ def check_python(arguments):
     remedy = "run" if wanted else "install 3.12 from python.org, then run"
     command = wanted[0] if wanted else "py -3.12" if os.name == "nt" else "python3.12"
     stop(
-        "The course needs Python 3.11, 3.12 or 3.13, and this is %d.%d: " % sys.version_info[:2]
-        + "{} `{} course.py {}`.".format(remedy, command, " ".join(arguments))
+        "The course needs Python 3.11, 3.12 or 3.13, and this is {}.{}: {} `{} course.py {}`.".format(
+            *sys.version_info[:2], remedy, command, " ".join(arguments)
+        )
     )
 
 
@@ -132,8 +133,8 @@ def make_environment(uv):
         import venv  # noqa: F401
     except ImportError:
         stop(
-            "This Python cannot make environments: run `sudo apt install python3-venv` (Debian, Ubuntu), or install uv, "
-            "and run the same command again."
+            "This Python cannot make environments: run `sudo apt install python3-venv` (Debian, Ubuntu), or install uv, and "
+            "run the same command again."
         )
     return install([sys.executable, "-m", "venv", str(VENV)])
 

@@ -62,8 +62,8 @@ def on_gpu() -> int:
     print(f"Keras on {backend}, device: {accelerator or 'CPU'}", flush=True)
     if not accelerator:
         raise CourseError(
-            f"This test needs a GPU, and Keras on {backend} computes on the CPU: run it on a machine with an NVIDIA card, "
-            "after `python3 course.py setup gpu`, or choose the backend that sees the card with KERAS_BACKEND."
+            f"This test needs a GPU, and Keras on {backend} computes on the CPU: run it on a machine with an NVIDIA "
+            "card, after `python3 course.py setup gpu`, or choose the backend that sees the card with KERAS_BACKEND."
         )
     variables = {
         "AIGC_PROFILE": os.environ.get("AIGC_PROFILE") or "quick",

@@ -1,7 +1,8 @@
-"""The command line: ``aigc-course lab | run | build | train | sample | test | doctor`` (also ``python -m aigc_course``).
+"""The command line: ``aigc-course lab | run | build | train | sample | test | doctor``
+(also ``python -m aigc_course``).
 
-What a command needs is imported inside it, so that ``--help`` answers at once. A ``CourseError`` becomes its sentence on
-stderr and exit code 2.
+What a command needs is imported inside it, so that ``--help`` answers at once. A ``CourseError`` becomes its sentence
+on stderr and exit code 2.
 """
 
 import importlib

@@ -1,8 +1,8 @@
 """The table of chapters in README.md, made from what the chapters promise.
 
 Title, promise and minutes come from the first text cell of ``chapters/src/NN_topic.py`` (a shorter promise may stand as
-``learn`` in ``chapters/profiles.toml``), figures from the bands in ``chapters/expected.toml``. A test fails when the table
-is out of date.
+``learn`` in ``chapters/profiles.toml``), figures from the bands in ``chapters/expected.toml``. A test fails when the
+table is out of date.
 """
 
 import os
@@ -57,7 +57,7 @@ def row(source: Path, profiles: dict, expected: dict) -> str:
 
 
 def opening(text: str, name: str) -> tuple[str, str, str]:
-    """Title, promise and minutes of a chapter, from its first text cell: ``# NN · Title``, the paragraph below, ``N minutes``."""
+    """Title, promise and minutes of a chapter: ``# NN · Title``, the paragraph below, and ``N minutes``."""
     cell = re.search(r"^# # .+\n(#.*\n)*", text, re.MULTILINE)
     title, *paragraphs = re.split(r"\n#\s*\n(?:#\s*\n)*", cell[0].rstrip("\n#% ")) if cell else [""]
     minutes = re.search(r"(\d+) minutes", " ".join(paragraphs))
@@ -70,7 +70,7 @@ def opening(text: str, name: str) -> tuple[str, str, str]:
 
 
 def figures(topic: str, expected: dict) -> str:
-    """The chapter's promised figures with their bands in the class profile; those marked ``headline`` where there are."""
+    """The chapter's promised figures with their bands in the class profile: those marked ``headline``, or the first."""
     bands = {key: band for key, band in expected.items() if key.startswith(f"{topic}/")}
     chosen = [band for band in bands.values() if band.get("headline")] or list(bands.values())
     return "; ".join(_figure(band) for band in chosen[:MOST_FIGURES]) or "–"

@@ -1,4 +1,4 @@
-"""Settings for all tests: what is marked slow runs on TensorFlow only, since training and browser are the same there."""
+"""Settings for all tests: what is marked slow (training, browser) runs on TensorFlow only."""
 
 import os
 
