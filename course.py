@@ -34,7 +34,8 @@ REMEDIES = (
     ),
     (
         r"name resolution|name or service|getaddrinfo|dns error|network is unreachable|"
-        r"connection (refused|reset|error)|newconnectionerror|timed? ?out|proxy|error sending request|failed to fetch|certificate",
+        r"connection (refused|reset|error)|newconnectionerror|timed? ?out|proxy|error sending request|"
+        r"failed to fetch|certificate",
         "The packages could not be downloaded: connect to the internet, or set HTTPS_PROXY if you are behind a proxy, "
         "and run the same command again; finished downloads are kept.",
     ),
@@ -133,8 +134,8 @@ def make_environment(uv):
         import venv  # noqa: F401
     except ImportError:
         stop(
-            "This Python cannot make environments: run `sudo apt install python3-venv` (Debian, Ubuntu), or install uv, and "
-            "run the same command again."
+            "This Python cannot make environments: run `sudo apt install python3-venv` (Debian, Ubuntu), or install uv, "
+            "and run the same command again."
         )
     return install([sys.executable, "-m", "venv", str(VENV)])
 
@@ -154,12 +155,16 @@ def install(command):
             encoding="utf-8",
             errors="replace",
         )
-        for line in process.stdout:
-            log.write(line)
-            printed.append(line)
-            if re.match(r"\s*(Downloading .*[MG]i?B\)|Installing collected|Resolved|Prepared|Installed) ?", line):
-                print("  " + line.strip()[:100], flush=True)
-    if process.wait() != 0:
+        try:
+            for line in process.stdout:
+                log.write(line)
+                printed.append(line)
+                if re.match(r"\s*(Downloading .*[MG]i?B\)|Installing collected|Resolved|Prepared|Installed) ?", line):
+                    print("  " + line.strip()[:100], flush=True)
+            code = process.wait()
+        finally:
+            process.kill()  # after an interruption nothing must go on behind our back
+    if code != 0:
         sentences = [remedy for pattern, remedy in REMEDIES if re.search(pattern, "".join(printed), re.IGNORECASE)]
         stop([*sentences, OTHER_FAILURE][0].format(disk=DISK_GB, log=LOG))
 
