@@ -246,6 +246,7 @@ class Panel(ipywidgets.VBox):
         """The widget, and beside it the picture for readers whose notebook has no kernel."""
         bundle = super()._repr_mimebundle_(**kwargs)
         bundle["text/plain"] = f"[sliders: {self.picture.alt}]"
+        bundle["text/html"] = self.picture.html()
         bundle["image/png"] = base64.b64encode(self.picture.data).decode("ascii")
         return bundle, {"image/png": {"alt": self.picture.alt}}
 
