@@ -312,14 +312,17 @@ def real_wins(score, digits, num=300, seeds=(11, 12, 13)) -> bool:
 
 def floor_walk(digits, gan=None, seed=0):
     """Return ``draw(num_pictures)`` -> picture [H, W, 3] uint8: bars of ``block_distance`` for sets of that size."""
+    from aigc_course.metrics import frechet_distance
+
     size = len(digits.test)
     reference, sets = tiny_sets(digits, size, seed)
     if gan is not None:
-        sets = {"the generator": gan.sample(size, seed=seed), **sets}
+        sets = {"the generator": gan.sample(size, seed=seed + 1), **sets}
+    wanted, features = block_features(reference), {name: block_features(images) for name, images in sets.items()}
 
     def draw(num_pictures):
         num = int(num_pictures)
-        values = {name: block_distance(images[:num], reference[:num]) for name, images in sets.items()}
+        values = {name: frechet_distance(rows[:num], wanted[:num]) for name, rows in features.items()}
         return bar_picture(values, f"Fréchet distance to {num} test digits (log scale)")
 
     return draw

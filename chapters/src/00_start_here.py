@@ -13,21 +13,21 @@
 # %% [markdown]
 # # 00 · Start here
 #
-# Run the two cells below (click the first, then press Shift+Enter twice) and move the sliders. A network that began as
-# random numbers will draw sixteen handwritten digits and bend each of them into others.
+# What generative AI is, the families of its models side by side, the way from data to a score, and how this course
+# works: sliders, checks, exercises, your machine.
 #
-# Then this chapter says what generative AI is, lays its families of models side by side, walks once from data to a
-# score, and shows how the course works.
+# **A picture first.** Run the two cells below (click the first, then press Shift+Enter twice) and move the sliders. A
+# network that began as random numbers draws sixteen handwritten digits and bends each of them into others.
 #
 # *About 25 minutes. You will write five short answers, none longer than a line of NumPy.*
 
 # %% [markdown] tags=["zh"]
 # # 00 · 从这里开始
 #
-# 运行下面两个单元格（点一下第一个，再按两次 Shift+Enter），然后拖动滑块。一个从随机数起步的网络会画出十六个手写数字，
-# 并让每一个慢慢变成别的样子。
+# 什么是生成式人工智能，它的各个模型家族，从数据到评分的全过程，以及这门课怎么用：滑块、检查、练习，还有你自己的机器。
 #
-# 接下来，本章说明什么是生成式人工智能，把各个模型家族并排摆出来，从数据到评分完整走一遍，并介绍这门课怎么用。
+# **先看图。** 运行下面两个单元格（点一下第一个，再按两次 Shift+Enter），然后拖动滑块。
+# 一个从随机数起步的网络会画出十六个手写数字，并让每一个慢慢变成别的样子。
 #
 # *大约 25 分钟。你要写五个很短的答案，每个不超过一行 NumPy。*
 
@@ -158,13 +158,13 @@ plots.show(tour.timeline(), alt="A time line from 1913 to 2022 with one lane for
 # %% [markdown]
 # Years stand in order, not to scale. Markov counted in 1913 how vowels and consonants follow each other in Pushkin's
 # *Eugene Onegin*; Shannon drew random English from such counts in 1948. Both models are autoregressive: the next letter
-# given those before. Neural networks took over that row in 2003. The other three began within three years, 2013 to
-# 2015, each with an idea of its own.
+# given those before. Neural networks entered that row in 2003. In the form used today, the other three began within
+# three years, 2013 to 2015, each with an idea of its own.
 
 # %% [markdown] tags=["zh"]
 # 年份只按先后排列，不按比例。1913 年，马尔可夫统计了普希金《叶甫盖尼·奥涅金》里元音和辅音怎样前后相接；1948 年，
-# 香农根据这类统计随机写出“英语”。两者都是自回归模型：由前面的字母决定下一个字母。2003 年起神经网络接手了这一行。
-# 另外三个家族在 2013 至 2015 这三年里先后开始，各有各的想法。
+# 香农根据这类统计随机写出“英语”。两者都是自回归模型：由前面的字母决定下一个字母。2003 年，神经网络进入这一行。
+# 另外三个家族以今天的形式，在 2013 至 2015 这三年里先后开始，各有各的想法。
 
 # %% [markdown]
 # ## From data to a score
@@ -184,14 +184,14 @@ stages = "data, split, model, loss, training, sampling, scoring, release"
 plots.show(tour.pipeline_figure(digits), alt=f"Eight stages joined by arrows: {stages}")
 
 # %%
-print("train", digits.train.images.shape, " grey levels", digits.train.images.min(), "to", digits.train.images.max())
-first = digits.train.images[:8]
-plots.show_images(first, titles=digits.train.labels[:8].tolist(), alt="The first eight digits of the training part")
+images, labels = digits.train.images, digits.train.labels
+print("shape", images.shape, "· grey levels from", images.min(), "to", images.max())
+plots.show_images(images[:8], titles=labels[:8].tolist(), alt="The first eight training digits")
 
 # %% [markdown]
-# Two stages are easily skipped. *Split*: the model never learns from the test part, so a score on it cannot be earned
-# by copying. *Scoring*: a sample is judged as one of a set, and the score means something only beside two others, that
-# of real data and that of a model too simple to be any good.
+# The first digit is smeared: real data are like that. Two stages are easily skipped. *Split*: the model never learns
+# from the test part, so a score on it cannot be earned by copying. *Scoring*: a sample is judged as one of a set, and
+# the score means something only beside two others, that of real data and that of a model too simple to be any good.
 #
 # ## How to type an answer
 #
@@ -201,8 +201,9 @@ plots.show_images(first, titles=digits.train.labels[:8].tolist(), alt="The first
 # **First exercise.** One picture is an array of shape (28, 28, 1). How many grey levels is that?
 
 # %% [markdown] tags=["zh"]
-# 有两个阶段容易被跳过。**划分**：模型从不学习测试部分，所以靠抄袭得不到那里的分数。**评分**：评判的是一组样本，
-# 而且一个分数只有放在另外两个分数旁边才有意义：真实数据的分数，和一个简单到不可能好的模型的分数。
+# 第一个数字有污迹：真实数据就是这样。有两个阶段容易被跳过。**划分**：模型从不学习测试部分，
+# 所以靠抄袭得不到那里的分数。**评分**：评判的是一组样本，而且一个分数只有放在另外两个分数旁边才有意义：
+# 真实数据的分数，和一个简单到不可能好的模型的分数。
 #
 # ## 怎样填写答案
 #
@@ -246,12 +247,12 @@ except check.CheckError as error:
 # %% [markdown]
 # Read the last line of an error first: it names the check and both values. Other checks compare what a *run* measured
 # with a band that was measured beforehand. If one of those fails and you changed nothing, restart the kernel, run all
-# cells from the top, and if it fails again, `aigc-course doctor` looks for a damaged file.
+# cells from the top, and if it fails again, `python3 course.py doctor` looks for a damaged file.
 
 # %% [markdown] tags=["zh"]
 # 看报错先看最后一行：那里写着是哪个检查、两个值各是多少。另一类检查把这次**运行**测得的数与事先测好的范围相比。
 # 如果你什么都没改而它没有通过，就重启内核，从头运行所有单元格；若再次不通过，
-# 用 `aigc-course doctor` 查一查有没有损坏的文件。
+# 用 `python3 course.py doctor` 查一查有没有损坏的文件。
 
 # %% [markdown]
 # ## A metric has its floor
@@ -277,6 +278,7 @@ except check.CheckError as error:
 # 开方 $0.354$。
 #
 # **第二个练习。** 把它写出来。两个参数都是 [N, 28, 28, 1] 的数组，第一根轴数的是图片。
+
 
 # %% tags=["exercise"]
 def my_mean_gap(images, reference):
@@ -307,7 +309,7 @@ check.exercise(
 # %%
 reference, sets = tour.tiny_sets(digits, sizes.num_pictures)
 plots.show_images(
-    np.concatenate([images[:8] for images in sets.values()]),
+    np.concatenate([pictures[:8] for pictures in sets.values()]),
     columns=8,
     row_labels=list(sets),
     alt="Three rows of eight: real digits, the mean picture repeated, noise",
@@ -379,17 +381,17 @@ widgets.explore(
 # - **Seeds** fix what is random: same seed, machine and backend, same numbers. Another backend draws other numbers,
 #   which is why promised results are bands.
 # - **Profiles** set the sizes. `class`, the default, trains for about two minutes and then loads shipped weights;
-#   `quick` is for a fast test; `full` is the run that made the weights. Choose before you start: `AIGC_PROFILE=quick
-#   python3 course.py lab`.
+#   `quick` is a short check; `full` is the run that made the weights. Choose before you start: `AIGC_PROFILE=quick
+#   python3 course.py lab` (in PowerShell, `$env:AIGC_PROFILE = "quick"` on a line of its own).
 #
 # ## Your machine
 #
 # Two processor cores and no network are enough. The first line of every chapter says what it runs on; in a terminal,
-# `aigc-course doctor` tells more, with checksums of data and weights.
+# `python3 course.py doctor` tells more, with checksums of data and weights.
 #
-# - **GPU:** on Linux and on WSL2, `pip install -e ".[gpu]"`; the first line then names the card instead of CPU.
-# - **Backend:** the code runs on TensorFlow, JAX and PyTorch through Keras 3. For JAX, `pip install -e ".[jax]"` and
-#   `KERAS_BACKEND=jax python3 course.py lab`.
+# - **GPU:** on Linux or WSL2 with an NVIDIA card, `python3 course.py setup gpu`; the first line then names the card.
+# - **Backend:** the code runs on TensorFlow, JAX and PyTorch through Keras 3. For JAX, `python3 course.py setup jax`,
+#   then `KERAS_BACKEND=jax python3 course.py lab`; likewise `torch`.
 
 # %% [markdown] tags=["zh"]
 # 现在次序对了：真实数字、生成器、灰影、噪声。
@@ -402,17 +404,18 @@ widgets.explore(
 # - **笔记本**各自独立，从头到尾运行。每一本在 `chapters/src` 里有源文件；参考答案在 `chapters/solutions`。
 # - **滑块**调用一个只取决于滑块值的普通函数。没有内核运行时，你看到的是最后一张图。
 # - **种子**固定随机的部分：种子、机器、后端相同，数就相同。换一个后端会抽到别的随机数，所以承诺的结果是一个范围。
-# - **档位**决定规模。默认的 `class` 现场训练约两分钟，再载入随课程附带的权重；`quick` 用来快速测试；
-#   `full` 是制作这些权重的那次运行。请在启动前选择：`AIGC_PROFILE=quick python3 course.py lab`。
+# - **档位**决定规模。默认的 `class` 现场训练约两分钟，再载入随课程附带的权重；`quick` 是短时间的检查；
+#   `full` 是制作这些权重的那次运行。请在启动前选择：
+#   `AIGC_PROFILE=quick python3 course.py lab`（在 PowerShell 里先单独运行一行 `$env:AIGC_PROFILE = "quick"`）。
 #
 # ## 你的机器
 #
-# 两个处理器核、没有网络，就够用了。每章的第一行写明它运行在什么上面；在终端里输入 `aigc-course doctor` 可以看到更多，
-# 包括数据和权重的校验和。
+# 两个处理器核、没有网络，就够用了。每章的第一行写明它运行在什么上面；
+# 在终端里输入 `python3 course.py doctor`可以看到更多，包括数据和权重的校验和。
 #
-# - **GPU：** 在 Linux 和 WSL2 上运行 `pip install -e ".[gpu]"`；之后第一行写的就是显卡名，而不是 CPU。
-# - **后端：** 代码通过 Keras 3 可在 TensorFlow、JAX 和 PyTorch 上运行。要用 JAX，先 `pip install -e ".[jax]"`，
-#   再 `KERAS_BACKEND=jax python3 course.py lab`。
+# - **GPU：** 在装有 NVIDIA 显卡的 Linux 或 WSL2 上运行 `python3 course.py setup gpu`；之后第一行写的就是显卡名。
+# - **后端：** 代码通过 Keras 3 可在 TensorFlow、JAX 和 PyTorch 上运行。要用 JAX，先 `python3 course.py setup jax`，
+#   再 `KERAS_BACKEND=jax python3 course.py lab`；`torch` 同理。
 
 # %%
 steps = [{"angle": angle, "seed": 3} for angle in np.linspace(0, 360, sizes.num_steps)]
@@ -469,6 +472,7 @@ corrections.table("00")
 #
 # **1. 直线。** 设 $u$、$v$ 相互独立，方差为 1，$z(t) = (1 - t)\,u + t\,v$，$t$ 从 0 到 1。
 # $z(t)$ 中每个数的标准差是多少？在哪里最小？
+
 
 # %% tags=["exercise"]
 def line_deviation(t):
@@ -527,6 +531,7 @@ check.exercise(
 # %% [markdown] tags=["zh"]
 # **3. 你自己的评分（开放题）。** 不用弗雷歇距离，写一个评分，让真实数字排在平均图和噪声之前。越低越好。
 # 检查会重新抽三次样；正确答案有很多。
+
 
 # %% tags=["exercise"]
 def my_score(images, reference):
