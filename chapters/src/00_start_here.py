@@ -270,7 +270,7 @@ except check.CheckError as error:
 # %% [markdown] tags=["zh"]
 # ## 每个指标都有它的底线
 #
-# 一组图片离另一组有多远？先试一个办法：把每组平均成一张图，再对 $P$ 个像素求均方差的平方根，
+# 一组图片离另一组有多远？先试一个办法：把每组平均成一张图，再对 $P$ 个像素求差的平方的平均，然后开方：
 #
 # $$d(A, B) = \sqrt{\frac{1}{P} \sum_{p=1}^{P} \left(\bar A_p - \bar B_p\right)^2}.$$
 #
@@ -446,14 +446,15 @@ Markdown(tour.course_map())
 # The course grew out of five documents about AIGC, A to E, whose code does not run and whose claims are partly wrong.
 # Every fault is an entry of a ledger, with the right form, a source and a test. Two entries take one family, the GAN,
 # for the whole field; below them stand all entries of this chapter. Papers were cited that could not be found: here
-# every entry of the bibliography was looked up. A news writer that fills templates was said to be a GAN.
+# every reference was looked up, or says that it was not re-read. A news writer that fills templates was said to be a
+# GAN.
 
 # %% [markdown] tags=["zh"]
 # ## 原始文档错在哪里
 #
 # 这门课源于五篇介绍 AIGC 的文档（A 到 E）。它们的代码跑不起来，说法也有一部分不对。每个错误都记在一本勘误账里，
 # 写明正确的形式、出处和一个测试。头两条把 GAN 这一个家族当成了整个领域；其后是本章的全部条目。有些论文查无此文：
-# 这里文献表的每一条都核对过。还有一个靠填模板写新闻的系统被说成用了 GAN。
+# 这里每条文献都核对过，没有重读的会注明。还有一个靠填模板写新闻的系统被说成用了 GAN。
 
 # %%
 corrections.show("E1", "B11")
@@ -496,7 +497,8 @@ check.exercise(
 # **2. Generation or not?** Answer True where a *learned* model makes *new content*, False otherwise.
 
 # %% [markdown] tags=["zh"]
-# **2. 是不是生成？** 由**学习得到**的模型产生**新内容**的，答 True；否则答 False。
+# **2. 是不是生成？** 由**学习得到**的模型产生**新内容**的，答 True；否则答 False。五个系统依次是：语言模型续写句子；
+# 商店按你的口味给电影排序；网络判断肺部图片里有没有结节；程序把比赛结果填进固定的句子；扩散模型根据说明画一只猫。
 
 # %% tags=["exercise"]
 generates = {
@@ -578,8 +580,8 @@ check.exercise(
 # 先是正文依据的文献，再是家族图和时间线上的其他工作。
 
 # %%
-cited = "deeplearningai2017 goodfellow2014 goodfellow2016 heusel2017 ho2020 keras3 kingma2014 radford2016 radford2019"
-cited += " roberts2018 vandenoord2016 vaswani2017 vondrick2016 zhang2017"
+cited = "deeplearningai2017 goodfellow2014 goodfellow2016 heusel2017 ho2020 keras3 kingma2014 radford2016 "
+cited += "radford2019 roberts2018 vandenoord2016 vaswani2017 vondrick2016 zhang2017"
 corrections.references(cited.split())
 
 # %%
