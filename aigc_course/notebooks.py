@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -155,7 +156,12 @@ def _read(source: Path) -> list[NotebookNode]:
     text = _text(source)
     if not text.strip():
         raise CourseError(f"{_shown(source)} is empty; a chapter needs at least a title.")
-    cells = [cell for cell in jupytext.reads(text, fmt="py:percent").cells if cell.source.strip()]
+    try:
+        cells = [cell for cell in jupytext.reads(text, fmt="py:percent").cells if cell.source.strip()]
+    except nbformat.ValidationError as error:
+        raise CourseError(
+            f'{_shown(source)} has faulty cell options, {error.message} (tags=["zh"] is right).'
+        ) from None
     for before, cell in zip([None, *cells], cells, strict=False):
         if fault := _tag_fault(cell, before):
             raise CourseError(f"{_place(source, cell)}: {fault}")
@@ -164,9 +170,7 @@ def _read(source: Path) -> list[NotebookNode]:
 
 def _tag_fault(cell, before) -> str | None:
     """What is wrong with a cell's tags, or None."""
-    tags = cell.metadata.get("tags", [])
-    if not isinstance(tags, list):
-        return f'tags must be a list, as in tags=["exercise"], not {tags!r}.'
+    tags = _tags(cell)
     if unknown := sorted(set(tags) - ROLE_TAGS - PASSED_TAGS):
         known = ", ".join(sorted(ROLE_TAGS | PASSED_TAGS))
         return f"unknown tag {', '.join(unknown)}; known are {known}."
@@ -182,12 +186,12 @@ def _translatable(cell) -> bool:
 
 
 def _place(source: Path, cell) -> str:
-    """``chapters/src/NN_topic.py line 12``, as far as the cell's first line can be found there."""
-    first = cell.source.strip().splitlines()[0]
-    for number, line in enumerate(_text(source).splitlines(), start=1):
-        if line.removeprefix("# ").strip() == first.strip() or line.strip() == first.strip():
-            return f"{_shown(source)} line {number}"
-    return _shown(source)
+    """``chapters/src/NN_topic.py line 12``, or without the line where the cell is not found word for word."""
+    wanted = cell.source.strip()
+    if cell.cell_type == "markdown":
+        wanted = "\n".join(f"# {line}".rstrip() for line in wanted.splitlines())
+    before, found, _ = f"\n{_text(source)}\n".partition(f"\n{wanted}\n")
+    return f"{_shown(source)} line {before.count(chr(10)) + 1}" if found else _shown(source)
 
 
 # From a source to a notebook that has not run
@@ -237,13 +241,17 @@ def _relocated(text: str, kind: Edition) -> str:
 
 
 def _add_signpost(cells, kind: Edition, name: str) -> None:
-    """Say under the heading of the exercises where the other edition is, unless the author does."""
-    for cell in cells:
-        heading = re.search(r"^##+ .*(\bExercises?\b|练习).*$", cell.source, re.M)
-        if cell.cell_type == "markdown" and heading:
-            if "solutions/" not in cell.source:
-                cell.source = cell.source.rstrip() + "\n\n" + kind.signpost.format(name=name, up=kind.up)
-            return
+    """Say under the heading of the exercises, or else before the first one, where the other edition is."""
+    texts = [cell for cell in cells if cell.cell_type == "markdown"]
+    headed = [cell for cell in texts if re.search(r"^##+ .*(\bExercises\b|练习)", cell.source, re.M)]
+    before_first = [
+        before
+        for before, cell in pairwise(cells)
+        if before.cell_type == "markdown" and {"exercise", "solution"} & set(_tags(cell))
+    ]
+    for cell in (headed or before_first)[:1]:
+        if "solutions/" not in cell.source:
+            cell.source = cell.source.rstrip() + "\n\n" + kind.signpost.format(name=name, up=kind.up)
 
 
 def _assembled(cells, stamp: dict) -> NotebookNode:
@@ -316,7 +324,7 @@ def _build_one(source: Path, edition: str, with_outputs: bool, progress: Progres
     elif with_outputs:
         with _kept_on_failure(notebook, source, edition):
             _run_cells(notebook, source, edition, progress)
-            _publishable(notebook, path)
+            demand_publishable(notebook, path)
         notebook.metadata.aigc |= {"profile": runtime.profile(), "backend": backend()}
     return write(notebook, path)
 
@@ -332,7 +340,7 @@ def _run_cells(notebook: NotebookNode, source: Path, edition: str, progress: Pro
     clean(notebook)
 
 
-def _publishable(notebook: NotebookNode, path: Path) -> None:
+def demand_publishable(notebook: NotebookNode, path: Path) -> None:
     """Raise CourseError if something in the outputs must not be published."""
     if faults := output_faults(notebook):
         raise CourseError(f"{_shown(path)} cannot be published: {faults[0]}")
@@ -347,7 +355,7 @@ def _kept_on_failure(notebook: NotebookNode, source: Path, edition: str):
         yield
     except CourseError as error:
         kept = write(clean(notebook), _run_path(source, edition))
-        raise CourseError(f"{error} What ran so far is in {_shown(kept)}.") from None
+        raise CourseError(f"{str(error).rstrip('.')}. What ran so far is in {_shown(kept)}.") from None
 
 
 def _borrow_outputs(notebook: NotebookNode, source: Path) -> None:
