@@ -62,8 +62,8 @@ def check_python(arguments):
     remedy = "run" if wanted else "install 3.12 from python.org, then run"
     command = wanted[0] if wanted else "py -3.12" if os.name == "nt" else "python3.12"
     stop(
-        "The course needs Python 3.11, 3.12 or 3.13, and this is {}.{}: {} `{} course.py {}`.".format(
-            *sys.version_info[:2], remedy, command, " ".join(arguments)
+        "The course needs Python 3.11, 3.12 or 3.13, and this is {}.{}: {} `{}`.".format(
+            *sys.version_info[:2], remedy, " ".join([command, "course.py", *arguments])
         )
     )
 
@@ -134,8 +134,8 @@ def make_environment(uv):
         import venv  # noqa: F401
     except ImportError:
         stop(
-            "This Python cannot make environments: run `sudo apt install python3-venv` (Debian, Ubuntu), or install uv, "
-            "and run the same command again."
+            "This Python cannot make environments: run `sudo apt install python3-venv` (Debian, Ubuntu), or "
+            "install uv, and run the same command again."
         )
     return install([sys.executable, "-m", "venv", str(VENV)])
 
