@@ -26,7 +26,6 @@ STYLE = {
     "xtick.labelsize": 11,
     "ytick.labelsize": 11,
     "legend.fontsize": 11,
-    "legend.frameon": False,
     "lines.linewidth": 2,
     "axes.grid": True,
     "grid.alpha": 0.3,
@@ -235,7 +234,7 @@ def add_curves(axes, lines, xlabel="", ylabel="", title="", log=False):
     if log:
         axes.set_yscale("log")
     if len(lines) > 1:
-        axes.legend()
+        axes.legend(frameon=True, framealpha=0.7, edgecolor="none")
 
 
 def describe_curves(lines, xlabel="", ylabel="", title=""):

@@ -18,7 +18,7 @@ import numpy as np
 from aigc_course import plots
 from aigc_course.runtime import CourseError
 
-_MOST_POINTS = 400
+_MOST_POINTS = 200
 _HEIGHT = 340  # pixels of the live picture
 
 
@@ -69,10 +69,9 @@ class LiveDisplay(keras.callbacks.Callback):
             self._show(self._progress())
 
     def on_epoch_end(self, epoch, logs=None):
-        validation = {name: value for name, value in (logs or {}).items() if name.startswith("val_")}
-        for name, value in validation.items():
-            self._add(name, epoch + 1, value)
-        self._epoch_steps = self._batch
+        for name, value in (logs or {}).items():
+            if name.startswith("val_"):
+                self._add(name, epoch + 1, value)
 
     def on_train_end(self, logs=None):
         self._show(f"done in {_duration(time.monotonic() - self._started)}", last=True)
@@ -87,7 +86,7 @@ class LiveDisplay(keras.callbacks.Callback):
                 value = (value * count - mean * before) / (count - before)
             self._add(name, position, value)
         if any(len(curve) > _MOST_POINTS for curve in self.points.values()):
-            self.points = {name: curve[1::2] if len(curve) > 2 else curve for name, curve in self.points.items()}
+            self.points = {name: _halved(curve) for name, curve in self.points.items()}
             self._stride *= 2
 
     def _add(self, name, position, value):
@@ -305,6 +304,13 @@ def _mean_names(model):
         if isinstance(metric, keras.metrics.Mean):
             found.add(metric.name)
     return found
+
+
+def _halved(curve):
+    """Neighbouring points [T, 2] averaged in pairs, where there are many."""
+    if len(curve) <= _MOST_POINTS // 2:
+        return curve
+    return np.mean(np.reshape(curve[: len(curve) // 2 * 2], (-1, 2, 2)), axis=1).tolist()
 
 
 def _beside(left, right):
