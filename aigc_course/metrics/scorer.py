@@ -196,6 +196,8 @@ class Scorer:
             images [B, 28, 28, 1] that returns ``(features [B, F], logits [B, 10])`` as arrays. The shipped
             ``digit-classifier`` unless told.
         batch_size: images that go through the network at a time.
+
+    The scores of real images are kept from one call to the next: make a new scorer if you train the model further.
     """
 
     def __init__(self, model=None, batch_size: int = 250):
@@ -230,32 +232,54 @@ class Scorer:
             A ``Score``; ``print`` it or show it in a notebook.
 
         Raises:
-            CourseError: images outside [0, 1], NaN, of another shape, too few or too many.
+            CourseError: images outside [0, 1], NaN, of another shape, too few or too many; no real draws.
         """
+        if num_draws < 1:
+            raise CourseError(f"The floor needs at least one draw of real images, not {num_draws}.")
         reference, train = _real_images(reference, train)
         images = check_images(images, MIN_IMAGES, "The images")
         reference = check_images(reference, MIN_IMAGES, "The reference")
         train = check_images(train, len(images), "The training set, which the floor takes as many images from,")
-        rng = np.random.default_rng(seed)
-        target = self._known(reference)[0]
-        features, probabilities = self._known(train)
-        draws = []
-        for _ in range(num_draws):
-            chosen = rng.choice(len(train), len(images), replace=False)
-            draws.append(_score_set(features[chosen], probabilities[chosen], target, seed))
-        independent = independent_pixels(train, len(images), rng)
-        neighbours = nearest_neighbour_report(images, train, reference)
+        floor = self._floor(reference, train, len(images), seed, num_draws)
         return Score(
-            generated=_score_set(*self._run(images), target, seed),
-            real=_mean_score(draws),
-            trivial=_score_set(*self._run(independent), target, seed),
-            neighbours=neighbours,
-            trivial_neighbours=nearest_neighbour_report(independent, train, reference, neighbours.baseline),
-            fid_floor_sd=float(np.std([draw.course_fid for draw in draws], ddof=min(1, num_draws - 1))),
+            generated=_score_set(*self._run(images), self._known(reference)[0], seed),
+            neighbours=nearest_neighbour_report(images, train, reference, floor["trivial_neighbours"].baseline),
             num_images=len(images),
             num_reference=len(reference),
             num_draws=num_draws,
+            **floor,
         )
+
+    def _floor(self, reference, train, num_images: int, seed: int, num_draws: int) -> dict:
+        """What does not depend on the model: real draws and the trivial model, kept for the next score."""
+
+        def measure():
+            rng = np.random.default_rng(seed)
+            target, (features, probabilities) = self._known(reference)[0], self._known(train)
+            draws = [rng.choice(len(train), num_images, replace=False) for _ in range(num_draws)]
+            real = [_score_set(features[rows], probabilities[rows], target, seed) for rows in draws]
+            independent = independent_pixels(train, num_images, rng)
+            return {
+                "real": _mean_score(real),
+                "fid_floor_sd": float(np.std([one.course_fid for one in real], ddof=min(1, num_draws - 1))),
+                "trivial": _score_set(*self._run(independent), target, seed),
+                "trivial_neighbours": nearest_neighbour_report(independent, train, reference),
+            }
+
+        return self._keep((_content(reference), _content(train), num_images, seed, num_draws), measure)
+
+    def _known(self, images):
+        """``_run`` for real images, which come again with every score: kept by their content."""
+        return self._keep(_content(images), lambda: self._run(images))
+
+    def _keep(self, key, measure):
+        """``measure()``, or what it returned for this key before; the eight latest are kept."""
+        if key not in self._kept:
+            found = measure()
+            while len(self._kept) >= 8:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[key] = found
+        return self._kept[key]
 
     def _run(self, images):
         """Features [N, F] and probabilities [N, 10], in batches of one size (the last one is filled up)."""
@@ -268,14 +292,10 @@ class Scorer:
         features, logits = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return features, _softmax(logits)
 
-    def _known(self, images):
-        """``_run`` for real images, which come again with every score: kept by their content."""
-        key = hashlib.blake2b(np.ascontiguousarray(images), digest_size=16).digest()
-        if key not in self._kept:
-            if len(self._kept) >= 4:
-                self._kept.pop(next(iter(self._kept)))
-            self._kept[key] = self._run(images)
-        return self._kept[key]
+
+def _content(images) -> bytes:
+    """A key for what is in an array."""
+    return hashlib.blake2b(np.ascontiguousarray(images), digest_size=16).digest()
 
 
 @cache
