@@ -80,8 +80,13 @@ def wasserstein_1d(p, q, dx):  # [N], [N] -> units of x
 
 def best_critic(p, q, dx):  # [N], [N] -> [N]
     """A 1-Lipschitz f that attains E_p[f] - E_q[f] = W1(p, q) (Kantorovich-Rubinstein); its slope is sign(Q - P)."""
-    slope = np.sign(np.cumsum(np.subtract(q, p)) * dx)
-    return np.concatenate([[0.0], np.cumsum(slope[:-1]) * dx])
+    return np.concatenate([[0.0], np.cumsum(_critic_slope(p, q, dx)[:-1]) * dx])
+
+
+def _critic_slope(p, q, dx):
+    """sign(Q - P), and 0 where the two distributions hardly differ: any slope up to 1 would do there."""
+    difference = np.cumsum(np.subtract(q, p)) * dx
+    return np.where(np.abs(difference) > 1e-8, np.sign(difference), 0.0)
 
 
 def best_accuracy(p, q, dx):  # [N], [N] -> share
@@ -224,7 +229,7 @@ def judge(rule, data, generator, x):  # -> [N], [N]
     if RULES[rule].judge == "critic":
         dx = x[1] - x[0]
         p, q = data.density(x), generator.density(x)
-        return best_critic(p, q, dx), np.sign(np.cumsum(q - p) * dx)
+        return best_critic(p, q, dx), _critic_slope(p, q, dx)
     return data.log_density(x) - generator.log_density(x), data.score(x) - generator.score(x)
 
 
@@ -273,11 +278,3 @@ def PointGenerator(data_dim=2, latent_dim=8, hidden_dim=64, num_layers=2):
 def PointDiscriminator(data_dim=2, hidden_dim=64, num_layers=2):
     """Network ``[B, D] -> [B, 1]``: the log-odds of "real", a real number and not a probability."""
     return _build_mlp("point_discriminator", data_dim, 1, hidden_dim, num_layers)
-
-
-def sample_points(generator, num_samples=2000, seed=0):  # -> [S, D]
-    """Points made from ``num_samples`` noise vectors N(0, 1) by a Keras ``generator``."""
-    import keras
-
-    noise = np.random.default_rng(seed).standard_normal((num_samples, generator.input_shape[-1]))
-    return keras.ops.convert_to_numpy(generator(noise.astype("float32"), training=False))

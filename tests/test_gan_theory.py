@@ -6,6 +6,7 @@ from scipy import stats
 from scipy.special import expit
 
 from aigc_course import gan_theory as gt
+from aigc_course import gan_theory_plots as gtp
 
 X = gt.make_grid(-12, 15, 2701)
 DX = X[1] - X[0]
@@ -261,9 +262,8 @@ def test_a_mode_needs_its_share_of_samples():
 
 def test_networks_have_the_right_shapes():
     generator, discriminator = gt.PointGenerator(data_dim=3, latent_dim=5), gt.PointDiscriminator(data_dim=3)
-    points = gt.sample_points(generator, 7)
-    assert points.shape == (7, 3)
-    np.testing.assert_array_equal(points, gt.sample_points(generator, 7))
+    points = generator(np.ones((7, 5), "float32"))
+    assert tuple(points.shape) == (7, 3)
     assert tuple(discriminator(points).shape) == (7, 1)
 
 
@@ -273,3 +273,37 @@ def test_best_judge_is_the_logistic_of_the_log_odds():
     d = gt.best_discriminator(data.density(X), fake.density(X))
     inside = np.abs(X) < 5
     np.testing.assert_allclose(expit(log_odds)[inside], d[inside], atol=1e-10)
+
+
+# ---------------------------------------------------------------------------------------------------------- pictures
+
+
+@pytest.mark.parametrize("draw", [gtp.draw_game, gtp.draw_transport])
+@pytest.mark.parametrize("mean", [-2.0, 3.0, 8.0])
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+def test_slider_pictures_at_both_ends(draw, mean, scale):
+    picture = draw(mean, scale)
+    assert picture.dtype == np.uint8 and picture.shape[2] == 3
+    np.testing.assert_array_equal(picture, draw(mean, scale))
+    assert np.any(picture != draw(mean + 0.5, scale))
+
+
+def test_game_in_words_names_both_gradients():
+    words = gtp.describe_game(3.0)
+    assert "saturating 0.2959" in words and "non-saturating 2.704" in words
+
+
+def test_points_and_coverage_pictures():
+    line, ring = gt.make_line(), gt.make_ring()
+    assert gtp.draw_points(line.sample(50), line).axes[0].get_title().startswith("4 of 4 modes")
+    figure = gtp.draw_coverage({"all": ring.sample(800), "one": np.tile(ring.means[2], (9, 1))}, ring)
+    assert [axes.get_title().split("\n")[0] for axes in figure.axes] == ["all", "one"]
+    assert "1 of 8 modes, 100%" in figure.axes[1].get_title()
+
+
+def test_watch_draws_what_the_gan_makes_now():
+    class Fixed:
+        def sample(self, num, seed=0):
+            return np.zeros((num, 2), "float32")
+
+    assert "0 of 8 modes" in gtp.watch(Fixed(), gt.make_ring())().axes[0].get_title()
