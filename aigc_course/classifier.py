@@ -7,15 +7,15 @@ import keras
 from keras import layers
 
 
-def build_classifier(width=32, dropout=0.4):                                             # [B, 28, 28, 1] -> [B, 10]
+def build_classifier(width=32, dropout=0.4):  # [B, 28, 28, 1] -> [B, 10]
     """Convolutional network with logits as output; its layer ``features`` [B, 64] is what the scorer reads.
 
     While training it sees each digit a little turned, moved and scaled; in inference mode it sees it as it is.
     """
     augment = [
-        layers.RandomRotation(0.04, fill_mode="constant"),
-        layers.RandomTranslation(0.08, 0.08, fill_mode="constant"),
-        layers.RandomZoom((-0.1, 0.1), fill_mode="constant"),
+        layers.RandomRotation(0.05, fill_mode="constant"),
+        layers.RandomTranslation(0.1, 0.1, fill_mode="constant"),
+        layers.RandomZoom((-0.15, 0.15), fill_mode="constant"),
     ]
     stages = [_stage(width * factor) for factor in (1, 2, 4)]
     return keras.Sequential(

@@ -17,7 +17,7 @@ from aigc_course.compiled import compiled, input_gradient
 LOSSES = ("non-saturating", "minimax", "wasserstein-gp")
 
 
-def to_model_range(images):                                                              # [...] in [0, 1] -> [-1, 1]
+def to_model_range(images):  # [...] in [0, 1] -> [-1, 1]
     """Bring grey levels to the range of the generator's tanh. Raises ValueError outside [0, 1] or on NaN."""
     images = np.asarray(images, dtype="float32")
     if images.size and not (images.min() >= 0.0 and images.max() <= 1.0):
@@ -25,12 +25,12 @@ def to_model_range(images):                                                     
     return images * 2.0 - 1.0
 
 
-def to_images(outputs):                                                                  # [...] in [-1, 1] -> [0, 1]
+def to_images(outputs):  # [...] in [-1, 1] -> [0, 1]
     """Bring the generator's outputs back to grey levels, as a NumPy array."""
     return np.clip(ops.convert_to_numpy(outputs) * 0.5 + 0.5, 0.0, 1.0)
 
 
-def sample_noise(num, latent_dim, seed=0, truncation=None):                              # -> [N, Z]
+def sample_noise(num, latent_dim, seed=0, truncation=None):  # -> [N, Z]
     """Standard normal noise, the same on every backend.
 
     Args:
@@ -46,7 +46,7 @@ def sample_noise(num, latent_dim, seed=0, truncation=None):                     
     return ndtri(rng.uniform(low, high, (num, latent_dim))).astype("float32")
 
 
-def discriminator_loss(real_logits, fake_logits, loss="non-saturating", label_smoothing=0.0):    # [B, 1] x 2 -> []
+def discriminator_loss(real_logits, fake_logits, loss="non-saturating", label_smoothing=0.0):  # [B, 1] x 2 -> []
     """What the discriminator minimises, in nats: minus the value function of Goodfellow et al. (2014), eq. 1.
 
     ``-E log D(x) - E log(1 - D(G(z)))`` with ``D`` the sigmoid of the logit; for ``"wasserstein-gp"`` the critic's
@@ -62,7 +62,7 @@ def discriminator_loss(real_logits, fake_logits, loss="non-saturating", label_sm
     return ops.mean(real) + ops.mean(ops.softplus(fake_logits))
 
 
-def generator_loss(fake_logits, loss="non-saturating"):                                  # [B, 1] -> []
+def generator_loss(fake_logits, loss="non-saturating"):  # [B, 1] -> []
     """What the generator minimises, in nats.
 
     ``"non-saturating"``: ``-E log D(G(z))``; ``"minimax"``: ``E log(1 - D(G(z)))``, whose gradient dies when the
@@ -75,7 +75,7 @@ def generator_loss(fake_logits, loss="non-saturating"):                         
     return -ops.mean(fake_logits)
 
 
-def gradient_penalty(critic, real, fake, mix):                                           # [B, ...] x 2, [B, 1..] -> []
+def gradient_penalty(critic, real, fake, mix):  # [B, ...] x 2, [B, 1..] -> []
     """``E (|grad f(x)| - 1)^2`` on lines between real and fake (Gulrajani et al., 2017, eq. 3).
 
     Args:
@@ -84,11 +84,11 @@ def gradient_penalty(critic, real, fake, mix):                                  
     """
     between = mix * real + (1.0 - mix) * fake
     slope = input_gradient(critic, between)
-    square = ops.sum(ops.square(slope), axis=tuple(range(1, len(slope.shape))))          # [B]
+    square = ops.sum(ops.square(slope), axis=tuple(range(1, len(slope.shape))))  # [B]
     return ops.mean(ops.square(ops.sqrt(square + 1e-12) - 1.0))
 
 
-def MLPGenerator(latent_dim=64, image_shape=(28, 28, 1)):                                # [B, Z] -> [B, H, W, C]
+def MLPGenerator(latent_dim=64, image_shape=(28, 28, 1)):  # [B, Z] -> [B, H, W, C]
     """Dense generator: two hidden layers, each linear, normalised, then one activation; tanh last."""
     return keras.Sequential(
         [
@@ -106,7 +106,7 @@ def _dense_block(units):
     return layers.Dense(units, use_bias=False), layers.BatchNormalization(momentum=0.9), layers.LeakyReLU(0.2)
 
 
-def MLPDiscriminator(image_shape=(28, 28, 1)):                                           # [B, H, W, C] -> [B, 1]
+def MLPDiscriminator(image_shape=(28, 28, 1)):  # [B, H, W, C] -> [B, 1]
     """Dense discriminator; its output is a logit."""
     hidden = [(layers.Dense(units), layers.LeakyReLU(0.2), layers.Dropout(0.3)) for units in (512, 256)]
     return keras.Sequential(
@@ -114,7 +114,7 @@ def MLPDiscriminator(image_shape=(28, 28, 1)):                                  
     )
 
 
-def DCGANGenerator(latent_dim=64, width=64):                                             # [B, Z] -> [B, 28, 28, 1]
+def DCGANGenerator(latent_dim=64, width=64):  # [B, Z] -> [B, 28, 28, 1]
     """Deconvolutional generator (Radford et al., 2016): 7 x 7, 14 x 14, 28 x 28.
 
     Args:
@@ -136,7 +136,7 @@ def DCGANGenerator(latent_dim=64, width=64):                                    
     )
 
 
-def DCGANDiscriminator(width=64, dropout=0.3):                                           # [B, 28, 28, 1] -> [B, 1]
+def DCGANDiscriminator(width=64, dropout=0.3):  # [B, 28, 28, 1] -> [B, 1]
     """Convolutional discriminator with strides instead of pooling; its output is a logit.
 
     No batch normalisation: it would let one image's verdict depend on the others in the batch, which the gradient
@@ -145,10 +145,10 @@ def DCGANDiscriminator(width=64, dropout=0.3):                                  
     return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
-            layers.Conv2D(width, 4, strides=2, padding="same"),                          # [B, 14, 14, width]
+            layers.Conv2D(width, 4, strides=2, padding="same"),  # [B, 14, 14, width]
             layers.LeakyReLU(0.2),
             layers.Dropout(dropout),
-            layers.Conv2D(2 * width, 4, strides=2, padding="same"),                      # [B, 7, 7, 2 width]
+            layers.Conv2D(2 * width, 4, strides=2, padding="same"),  # [B, 7, 7, 2 width]
             layers.LeakyReLU(0.2),
             layers.Dropout(dropout),
             layers.Flatten(),
@@ -179,7 +179,9 @@ class GAN(keras.Model):
     its own gradient, nothing is frozen or thawed, and both see the same fakes made in training mode.
     """
 
-    def __init__(self, generator, discriminator, loss="non-saturating", label_smoothing=0.0, penalty_weight=10.0, seed=0):
+    def __init__(
+        self, generator, discriminator, loss="non-saturating", label_smoothing=0.0, penalty_weight=10.0, seed=0
+    ):
         super().__init__()
         _check_networks(generator, discriminator)
         if loss not in LOSSES:
@@ -195,7 +197,7 @@ class GAN(keras.Model):
         self._generate = compiled(lambda noise: generator(noise, training=False), generator)
         self.built = True
 
-    def call(self, images, training=False):                                              # [B, ...] -> [B, 1]
+    def call(self, images, training=False):  # [B, ...] -> [B, 1]
         return self.discriminator(images, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -223,13 +225,13 @@ class GAN(keras.Model):
         logits, _ = self.discriminator.stateless_call(weights, state, fake, training=training)
         return logits
 
-    def generate(self, noise):                                                           # [N, Z] -> [N, ...]
+    def generate(self, noise):  # [N, Z] -> [N, ...]
         """The generator's outputs for given noise, in inference mode, as a NumPy array; images are in [0, 1]."""
         outputs = self._generate(ops.convert_to_tensor(noise, "float32"))
         image_like = len(self.generator.output_shape) == 4
         return to_images(outputs) if image_like else ops.convert_to_numpy(outputs)
 
-    def sample(self, num_images, seed=0, truncation=None, batch_size=256):               # -> [N, ...]
+    def sample(self, num_images, seed=0, truncation=None, batch_size=256):  # -> [N, ...]
         """``num_images`` new samples; the same seed gives the same samples (see ``sample_noise``)."""
         noise = sample_noise(num_images, self.latent_dim, seed, truncation)
         batches = [self.generate(noise[i : i + batch_size]) for i in range(0, num_images, batch_size)]

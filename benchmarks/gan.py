@@ -1,0 +1,102 @@
+"""Time of one DCGAN training step: the course's ``fit`` on each backend against the same network in plain PyTorch.
+
+Usage: python -m benchmarks.gan      (PyTorch's line needs `pip install torch`; so does the comparison)
+
+The PyTorch loop is the usual one: the discriminator on a real batch and on detached fakes, its step, then the generator
+through the discriminator. Same layers, batch of 64 digits, Adam with the same settings, same number of threads.
+"""
+
+import importlib.util
+
+from benchmarks.side_by_side import measure
+
+BATCH, STEPS = 64, 40
+
+
+def keras_steps():
+    """``fit`` of the course's DCGAN for ``STEPS`` batches on the backend of ``KERAS_BACKEND``."""
+    from aigc_course import gan, recipes
+    from aigc_course.datasets import load_digits
+
+    images = gan.to_model_range(load_digits().train.images[: BATCH * STEPS])
+    model = recipes.build_dcgan()
+    model.compile(recipes.gan_optimizer())
+    return lambda: model.fit(images, batch_size=BATCH, verbose=0)
+
+
+def torch_networks(width=64, latent_dim=64):
+    """Generator and discriminator of ``aigc_course.gan`` (``DCGANGenerator``, ``DCGANDiscriminator``) in PyTorch."""
+    from torch import nn
+
+    generator = nn.Sequential(
+        nn.Linear(latent_dim, 7 * 7 * 2 * width, bias=False),
+        nn.BatchNorm1d(7 * 7 * 2 * width),
+        nn.ReLU(),
+        nn.Unflatten(1, (2 * width, 7, 7)),
+        nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.ConvTranspose2d(width, 1, 4, stride=2, padding=1),
+        nn.Tanh(),
+    )
+    discriminator = nn.Sequential(
+        nn.Conv2d(1, width, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Dropout(0.3),
+        nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Dropout(0.3),
+        nn.Flatten(),
+        nn.Linear(2 * width * 7 * 7, 1),
+    )
+    return generator, discriminator
+
+
+def torch_steps():
+    """The same number of steps in eager PyTorch."""
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+    from aigc_course import gan
+    from aigc_course.datasets import load_digits
+
+    images = torch.tensor(gan.to_model_range(load_digits().train.images[: BATCH * STEPS])).permute(0, 3, 1, 2)
+    generator, discriminator = torch_networks()
+    judge = torch.optim.Adam(discriminator.parameters(), 2e-4, (0.5, 0.999), eps=1e-7)
+    maker = torch.optim.Adam(generator.parameters(), 2e-4, (0.5, 0.999), eps=1e-7)
+    ones, zeros = torch.ones(BATCH, 1), torch.zeros(BATCH, 1)
+
+    def step(real):
+        fake = generator(torch.randn(BATCH, 64))
+        judge.zero_grad()
+        (cross_entropy(discriminator(real), ones) + cross_entropy(discriminator(fake.detach()), zeros)).backward()
+        judge.step()
+        maker.zero_grad()
+        cross_entropy(discriminator(fake), ones).backward()
+        maker.step()
+
+    def run():
+        for rows in torch.randperm(len(images)).split(BATCH):
+            step(images[rows])
+
+    return run
+
+
+def main():
+    contenders = {"PyTorch, eager": ("benchmarks.gan:torch_steps", {})}
+    for backend in ("tensorflow", "jax", "torch"):
+        contenders[f"aigc_course on {backend}"] = ("benchmarks.gan:keras_steps", {"KERAS_BACKEND": backend})
+    if importlib.util.find_spec("torch") is None:
+        print("PyTorch is not installed: its lines are left out (pip install torch).")
+        contenders = {name: c for name, c in contenders.items() if "orch" not in name}
+    if importlib.util.find_spec("jax") is None:
+        contenders.pop("aigc_course on jax")
+    seconds = measure(contenders)
+    base = seconds.get("PyTorch, eager")
+    print(f"{'DCGAN, batch of 64':28} {'ms a step':>10} {'times faster than PyTorch eager':>33}")
+    for name, value in seconds.items():
+        print(f"{name:28} {value / STEPS * 1000:10.1f} {base / value if base else float('nan'):33.2f}")
+
+
+if __name__ == "__main__":
+    main()
