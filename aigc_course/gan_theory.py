@@ -262,19 +262,23 @@ def run_rule(rule, data_mean=3.0, start=0.0, scale=1.0, learning_rate=0.5, num_s
 # ------------------------------------------------------------------------------------------------ small networks
 
 
-def _build_mlp(name, input_dim, output_dim, hidden_dim, num_layers):
+def _build_mlp(name, widths, seed):
+    """ReLU network through the given ``widths``, the first being the input's; its own seed, so a rebuild is equal."""
     import keras
 
-    layers = [keras.layers.Dense(hidden_dim, activation="relu", name=f"hidden_{i}") for i in range(num_layers)]
-    output = keras.layers.Dense(output_dim, name="output")
-    return keras.Sequential([keras.Input((input_dim,)), *layers, output], name=name)
+    layers = [keras.Input((widths[0],))]
+    for i, width in enumerate(widths[1:]):
+        start = keras.initializers.GlorotUniform(seed=1000 * seed + i)
+        activation = "relu" if i < len(widths) - 2 else None
+        layers.append(keras.layers.Dense(width, activation=activation, kernel_initializer=start))
+    return keras.Sequential(layers, name=name)
 
 
-def PointGenerator(data_dim=2, latent_dim=8, hidden_dim=64, num_layers=2):
+def PointGenerator(data_dim=2, latent_dim=8, hidden_dim=64, num_layers=2, seed=0):  # -> Keras model
     """Network ``[B, Z] -> [B, D]`` with no squashing at the end: its output lives in the data's own units."""
-    return _build_mlp("point_generator", latent_dim, data_dim, hidden_dim, num_layers)
+    return _build_mlp("point_generator", [latent_dim, *[hidden_dim] * num_layers, data_dim], seed)
 
 
-def PointDiscriminator(data_dim=2, hidden_dim=64, num_layers=2):
+def PointDiscriminator(data_dim=2, hidden_dim=64, num_layers=2, seed=1):  # -> Keras model
     """Network ``[B, D] -> [B, 1]``: the log-odds of "real", a real number and not a probability."""
-    return _build_mlp("point_discriminator", data_dim, 1, hidden_dim, num_layers)
+    return _build_mlp("point_discriminator", [data_dim, *[hidden_dim] * num_layers, 1], seed)
