@@ -78,7 +78,7 @@ def _train_classifier(model, epochs, seed, backup=None):
         metrics=["accuracy"],
     )
     training.fit(
-        model, digits.train.images, digits.train.labels, epochs=epochs, batch_size=128, seed=seed, backup=backup
+        model, (digits.train.images, digits.train.labels), epochs=epochs, batch_size=128, seed=seed, backup=backup
     )
 
 

@@ -132,6 +132,15 @@ class Score:
         """Whether training pictures come back; ``neighbours.verdict()`` says it in words."""
         return self.neighbours.memorised
 
+    def as_dict(self) -> dict[str, float]:
+        """The figures of a checkpoint's card, rounded to six digits: ours, the floors, and the z-score of copying."""
+        names = (
+            "num_images", "num_reference", "course_fid", "fid_floor", "ratio", "kid", "kid_se", "kid_floor", "precision",
+            "precision_floor", "recall", "recall_floor", "effective_modes", "confidence", "confidence_real",
+        )  # fmt: skip
+        figures = {name: float(f"{getattr(self, name):.6g}") for name in names}
+        return {**figures, "memorisation_z": round(self.neighbours.z_score, 2), "memorised": self.memorised}
+
     def rows(self) -> list[tuple[str, str, str, str, str]]:
         """One row a score: name, samples, real digits, trivial model, which way is better."""
         ours, real, trivial = self.generated, self.real, self.trivial
