@@ -30,7 +30,7 @@ class LiveDisplay(keras.callbacks.Callback):
             Matplotlib figure, or None. It must use a fixed seed of its own: when it is called depends on the clock, and
             random numbers that it took from the training would make two runs differ.
         every_seconds: shortest time between two pictures; longer where a picture is slow, so that showing takes at most
-            a tenth of the time.
+            a tenth of the time. 0 shows every step.
         metrics: names of the curves to draw; by default all in Keras' logs.
 
     ``points`` holds the curves: name -> list of [epochs done, value]. Inside an epoch Keras reports the mean since its
@@ -44,11 +44,15 @@ class LiveDisplay(keras.callbacks.Callback):
         self.updates = 0
         self._notebook = plots.in_notebook()
         self._handle = None
+        self._restart()
+
+    def _restart(self):
+        self._epoch, self._batch, self._done, self._stride = 0, 0, 0, 1
+        self._means, self._window, self._latest, self._note = set(), {}, {}, ""
 
     def on_train_begin(self, logs=None):
-        self._epoch, self._done, self._stride = None, 0, 1
+        self._restart()
         self._means = _mean_names(self.model)
-        self._window, self._latest, self._note = {}, {}, ""
         self._started = self._first_step = time.monotonic()
         self._next = self._started + (0 if self._notebook else 2.5 * self.every_seconds)
         self._show("compiling")
@@ -115,7 +119,7 @@ class LiveDisplay(keras.callbacks.Callback):
         self.updates += 1
         now = time.monotonic()
         pause = self.every_seconds if self._notebook else 2.5 * self.every_seconds
-        self._next = now + max(pause, 9 * (now - start))
+        self._next = now + (max(pause, 9 * (now - start)) if pause else 0)
 
     def _update(self, picture):
         if self._handle is None:
@@ -301,7 +305,7 @@ def _mean_names(model):
     while queue:
         metric = queue.pop()
         queue.extend(getattr(metric, "metrics", None) or [])
-        if isinstance(metric, keras.metrics.Mean):
+        if type(metric) is keras.metrics.Mean or isinstance(metric, keras.metrics.MeanMetricWrapper):
             found.add(metric.name)
     return found
 

@@ -10,7 +10,6 @@ import base64
 import html
 import math
 import time
-import traceback
 from dataclasses import dataclass
 
 import ipywidgets
@@ -256,4 +255,5 @@ def _words(values):
 
 
 def _last_line(error):
-    return traceback.format_exception_only(error)[-1].strip() if not getattr(error, "__notes__", None) else repr(error)
+    """The traceback's last line, ``ValueError: ...``, a message of several lines drawn into one."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
