@@ -149,7 +149,7 @@ def draw_points(samples, mixture):  # [S, D] -> Figure
     return figure
 
 
-def watch(gan, mixture, num_samples=1000):
+def watch(gan, mixture, num_samples=1024):
     """Function without arguments that draws what ``gan`` makes now, for ``training.fit(..., samples=...)``."""
     return lambda: draw_points(gan.sample(num_samples, seed=0), mixture)
 
