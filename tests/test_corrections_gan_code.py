@@ -547,7 +547,7 @@ def test_d14_generator_step_leaves_the_discriminator_alone(monkeypatch):
             patch.setattr(gan, "discriminator_loss", silent)  # leaves the generator's step alone
             return largest_change(model.discriminator, lambda: model.train_on_batch(points()))
 
-    assert old_fakes_rise(dense_judge(activation="sigmoid")) > 0.1
+    assert old_fakes_rise(dense_judge(activation="sigmoid")) > 0.04
     return Pair(faulty=[unfrozen], right=[by_the_course], is_right=lambda change: change == 0)
 
 
@@ -753,7 +753,7 @@ def test_b12_few_images_are_learned_by_heart():
     train, held_out = flat(digits.train.images), flat(digits.test.images)
     perfect_fakes = train[4000:]  # real digits that serve as the work of a perfect generator
 
-    def gap(num_real, num_steps=300, half=32):
+    def gap(num_real, num_steps=200, half=32):
         """Mean logit on the real images that the judge was trained on, less that on held-out real images."""
         rng = np.random.default_rng(0)
         real = train[:num_real][rng.integers(0, num_real, (num_steps, half))]
