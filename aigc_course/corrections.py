@@ -46,7 +46,8 @@ class Entry:
 
     ``source`` lists bibliography ids; where it is empty, ``no_source`` says why none is needed. ``shows`` gives the
     numbers that the test reproduces, ``trap`` a check that looks right and does not catch the fault. ``stated`` is a
-    pattern for the chapter's own words (only for ``kind = "text"``). ``data`` holds recorded facts that the test reads.
+    pattern for the chapter's own words (only for ``kind = "text"``). ``live`` says how a chapter can show it in a cell.
+    ``data`` holds recorded facts that the test reads.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Entry:
     shows: str = ""
     trap: str = ""
     stated: str = ""
+    live: str = ""
     data: dict = None
 
 
@@ -173,6 +175,8 @@ def read_references(text: str) -> dict[str, Reference]:
     for reference in found.values():
         if not reference.checked and not reference.note:
             _fail("bibliography.toml", reference.id, "checked", "is false, so `note` must say what was not re-read")
+        if reference.checked and "not re-read" in f"{reference.title} {reference.venue} {reference.note}":
+            _fail("bibliography.toml", reference.id, "checked", "is true, and yet a field says not re-read")
     return found
 
 

@@ -140,6 +140,11 @@ def test_doubtful_reference_must_say_why():
     assert str(reference) == "A. One. A Work. A Place 2001 (not re-read)."
 
 
+def test_checked_reference_may_not_be_doubted_elsewhere():
+    with pytest.raises(CourseError, match="someone2001: checked is true, and"):
+        corrections.read_references(REFERENCES.replace("A Place", "A Place (venue not re-read)"))
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(CourseError, match=r"no correction 'Z9'.*A1"):
         corrections.show("B4", "Z9")
