@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from aigc_course.runtime import CourseError, course_root
 
 PARALLEL = ["-n", "2", "--dist", "loadfile"]
-NBVAL = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600"]
+NBVAL = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600", "--nbval-kernel-startup-timeout=300"]
 PROBE = "from aigc_course import runtime; print(runtime.backend(), runtime.accelerator() or '', sep='\\t')"
 CLOSING = re.compile(
     r"(\d+ (passed|failed|skipped|errors?|deselected|xfailed|warnings?)\b.*|no tests ran.*) in [\d.]+s"
