@@ -144,7 +144,8 @@ def _transport_stage():
 
 def draw_points(samples, mixture):  # [S, D] -> Figure
     """Generated points over the mixture they should cover, with the number of modes in the title."""
-    figure, axes = plots.new_figure(3.7, 3.4)
+    figure, axes = plots.new_figure(3.4, 3.4, layout=None)
+    figure.subplots_adjust(left=0.1, right=0.98, bottom=0.15, top=0.91)
     _draw_points(axes, np.asarray(samples), mixture)
     return figure
 
@@ -156,17 +157,19 @@ def watch(gan, mixture, num_samples=1024):
 
 def draw_coverage(samples, mixture):
     """Several sets of points side by side: ``samples`` is a dict from a name to points [S, D]."""
-    figure, axes = plots.new_figure(3.7 * len(samples), 3.8, columns=len(samples), squeeze=False)
+    figure, axes = plots.new_figure(3.5 * len(samples), 3.8, columns=len(samples), layout=None, squeeze=False)
+    figure.subplots_adjust(left=0.1 / len(samples), right=1 - 0.05 / len(samples), bottom=0.08, top=0.85, wspace=0.15)
     for axis, (name, points) in zip(axes[0], samples.items(), strict=True):
         _draw_points(axis, np.asarray(points), mixture)
-        axis.set_title(f"{name}\n{axis.get_title()}")
+        axis.set_title(f"{name}\n{axis.get_title()}", fontsize=12)
     return figure
 
 
 def _draw_points(axes, samples, mixture):
     coverage = gan_theory.count_modes(samples, mixture)
     (_draw_line if mixture.means.shape[1] == 1 else _draw_plane)(axes, samples, mixture)
-    axes.set_title(f"{coverage.modes_hit} of {coverage.num_modes} modes, {coverage.high_quality:.0%} near one")
+    text = f"{coverage.modes_hit} of {coverage.num_modes} modes, {coverage.high_quality:.0%} near one"
+    axes.set_title(text, fontsize=12)
 
 
 def _draw_line(axes, samples, mixture):
