@@ -194,9 +194,8 @@ def _array(value, label):
         raise NotTried(f"{label} is still `...`: write your answer there.")
     if value is None:
         raise CheckError(f"{label} is None: is a `return` missing?")
-    value = value.detach().cpu() if hasattr(value, "detach") else value
     try:
-        array = np.asarray(value)
+        array = np.asarray(_off_device(value))
         if array.dtype.kind not in "biufc":
             array = array.astype(np.float64)  # lists of objects, and bfloat16
     except (TypeError, ValueError):
@@ -206,6 +205,14 @@ def _array(value, label):
     if array.dtype.kind in "biu":
         return array
     return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
+def _off_device(value):
+    """A tensor of any backend as a NumPy array; everything else as it is. Keras is not imported for this."""
+    keras = sys.modules.get("keras")
+    if keras is not None and (isinstance(value, keras.Variable) or keras.ops.is_tensor(value)):
+        return keras.ops.convert_to_numpy(value)
+    return value.detach().cpu() if hasattr(value, "detach") else value
 
 
 def _demand_finite(mine, reference, label):
