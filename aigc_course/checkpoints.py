@@ -66,7 +66,7 @@ def save(name: str, model, card: dict, target: Path | None = None) -> Path:
         Path of the weights.
 
     Raises:
-        CourseError: weights with NaN, or a file above 12 MB.
+        CourseError: weights with NaN or too large for half precision, or a file above 12 MB.
     """
     target = Path(target or folder())
     target.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def save(name: str, model, card: dict, target: Path | None = None) -> Path:
 
 
 def _shrink(path: Path):
-    """Rewrite a Keras weights file with half-precision, compressed numbers."""
+    """Rewrite a Keras weights file without the optimiser's state, in half precision, compressed."""
     small = path.with_name(path.name + ".small")
     try:
         with h5py.File(path) as source, h5py.File(small, "w") as copy:
@@ -101,6 +101,8 @@ def _shrink(path: Path):
 
 
 def _copy_node(name, node, copy):
+    if name.split("/")[0] == "optimizer":
+        return
     if isinstance(node, h5py.Group):
         copy.require_group(name).attrs.update(node.attrs)
         return
@@ -108,6 +110,13 @@ def _copy_node(name, node, copy):
     if np.issubdtype(values.dtype, np.floating):
         if not np.isfinite(values).all():
             raise CourseError(f"The weight {name} holds NaN or infinity; nothing was saved.")
-        values = values.astype(np.float16) if values.dtype == np.float32 else values
+        values = _halved(values, name) if values.dtype == np.float32 else values
     options = {"compression": "gzip", "shuffle": True} if values.size > 64 else {}
     copy.create_dataset(name, data=values, **options).attrs.update(node.attrs)
+
+
+def _halved(values, name):
+    """``values`` in half precision, whose largest number is 65,504."""
+    if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
+        raise CourseError(f"The weight {name} is too large for half precision; nothing was saved.")
+    return values.astype(np.float16)

@@ -136,22 +136,21 @@ def DCGANGenerator(latent_dim=64, width=64):  # [B, Z] -> [B, 28, 28, 1]
     )
 
 
-def DCGANDiscriminator(width=64, dropout=0.3):  # [B, 28, 28, 1] -> [B, 1]
+def DCGANDiscriminator(width=64, dropout=0.0):  # [B, 28, 28, 1] -> [B, 1]
     """Convolutional discriminator with strides instead of pooling; its output is a logit.
 
-    No batch normalisation: it would let one image's verdict depend on the others in the batch, which the gradient
-    penalty forbids.
+    Unlike that of Radford et al. (2016) it has no batch normalisation, which would let one image's verdict depend on
+    the others in its batch and which the gradient penalty forbids (Gulrajani et al., 2017, section 4).
     """
     return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
             layers.Conv2D(width, 4, strides=2, padding="same"),  # [B, 14, 14, width]
             layers.LeakyReLU(0.2),
-            layers.Dropout(dropout),
             layers.Conv2D(2 * width, 4, strides=2, padding="same"),  # [B, 7, 7, 2 width]
             layers.LeakyReLU(0.2),
-            layers.Dropout(dropout),
             layers.Flatten(),
+            layers.Dropout(dropout),
             layers.Dense(1),
         ],
         name="dcgan_discriminator",

@@ -15,9 +15,7 @@ def array(value):
 def tiny_gan(loss="non-saturating", seed=0, normalise=True, hidden=4, **options):
     """Noise [B, 3] -> data [B, 5], with batch normalisation in both networks (no dropout: steps can be compared)."""
     keras.utils.set_random_seed(seed)
-    generator = keras.Sequential(
-        [keras.Input((3,)), layers.Dense(hidden), *_normalisation(normalise), layers.Dense(5)]
-    )
+    generator = keras.Sequential([keras.Input((3,)), layers.Dense(hidden), *_normalisation(normalise), layers.Dense(5)])
     normalise = normalise and loss != "wasserstein-gp"
     discriminator = keras.Sequential(
         [keras.Input((5,)), layers.Dense(hidden, activation="tanh"), *_normalisation(normalise), layers.Dense(1)]
@@ -151,7 +149,9 @@ def test_discriminator_term_leaves_the_generator_alone(monkeypatch):
 def test_generator_term_leaves_the_discriminator_alone(monkeypatch):
     """No weight of the judge moves, and its normalisation statistics are those of its own term only."""
     model = tiny_gan()
-    monkeypatch.setattr(gan.GAN, "_discriminator_term", lambda self, real, logits, fake, training: 0.0 * ops.mean(logits))
+    monkeypatch.setattr(
+        gan.GAN, "_discriminator_term", lambda self, real, logits, fake, training: 0.0 * ops.mean(logits)
+    )
     judge = [array(v.value).copy() for v in model.discriminator.trainable_variables]
     maker = weights(model.generator)
     one_step(model)
@@ -184,7 +184,7 @@ def test_both_networks_learn_with_every_loss(loss):
 
 @pytest.mark.parametrize("loss", gan.LOSSES)
 def test_generator_finds_the_data(loss):
-    """Real data around (2, 2, ...), first samples around 0: after 500 steps their means agree to half the way at least."""
+    """Real data around (2, 2, ...), first samples around 0: 500 steps take their mean at least half the way."""
     model = tiny_gan(loss, normalise=False, hidden=16)
     model.compile(keras.optimizers.Adam(3e-3, beta_1=0.5))
     before = np.abs(model.sample(200, seed=1).mean(axis=0) - 2.0).max()
@@ -232,7 +232,9 @@ def test_sample_shows_the_trained_weights():
     one_step(model)
     second = model.sample(3)
     assert np.abs(first - second).max() > 1e-6
-    np.testing.assert_allclose(second, array(model.generator(gan.sample_noise(3, 3), training=False)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        second, array(model.generator(gan.sample_noise(3, 3), training=False)), rtol=1e-4, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("num", [0, 1, 5])

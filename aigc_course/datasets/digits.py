@@ -80,7 +80,8 @@ def load_fashion(folder: str | Path | None = None) -> Digits:
     """Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017; MIT licence), split 50,000 / 10,000 / 10,000.
 
     Args:
-        folder: where the four ``*-ubyte.gz`` files lie or are to be put; ``~/.keras/datasets/fashion-mnist`` unless told.
+        folder: where the four ``*-ubyte.gz`` files lie or are to be put; unless told,
+            ``~/.keras/datasets/fashion-mnist``.
 
     Raises:
         CourseError: file missing, damaged or not to be fetched (no network); the message says what to do.

@@ -37,11 +37,12 @@ class Score:
     """Scores of N generated pictures, each beside real pictures and beside a trivial model, at the same N.
 
     Attributes:
-        generated, real, trivial: a ``SetScore`` each. ``real`` is the mean over ``num_draws`` draws of N training
-            digits, ``trivial`` a model that draws every pixel on its own from its values in the training set.
+        generated, real, trivial: a ``SetScore`` each. ``real`` is the mean over ``num_draws`` splits of unseen digits
+            into N that are scored and others that they are compared with; ``trivial`` is a model that draws every pixel
+            on its own from its values in the training set.
         neighbours, trivial_neighbours: ``NeighbourReport`` in pixels, on the generated and on the trivial pictures.
-        fid_floor_sd: standard deviation of the course-FID over the real draws.
-        num_images, num_reference, num_draws: N, held-out digits compared with, and real draws.
+        fid_floor_sd: standard deviation of the course-FID over the splits of the real digits.
+        num_images, num_reference, num_draws: N, held-out digits compared with, and splits of the real digits.
     """
 
     generated: SetScore
@@ -135,8 +136,9 @@ class Score:
     def as_dict(self) -> dict[str, float]:
         """The figures of a checkpoint's card, rounded to six digits: ours, the floors, and the z-score of copying."""
         names = (
-            "num_images", "num_reference", "course_fid", "fid_floor", "ratio", "kid", "kid_se", "kid_floor", "precision",
-            "precision_floor", "recall", "recall_floor", "effective_modes", "confidence", "confidence_real",
+            "num_images", "num_reference", "course_fid", "fid_floor", "ratio", "kid", "kid_se", "kid_floor",
+            "precision", "precision_floor", "recall", "recall_floor", "effective_modes", "confidence",
+            "confidence_real",
         )  # fmt: skip
         figures = {name: float(f"{getattr(self, name):.6g}") for name in names}
         return {**figures, "memorisation_z": round(self.neighbours.z_score, 2), "memorised": self.memorised}
@@ -165,7 +167,7 @@ class Score:
     def _caption(self) -> str:
         return (
             f"{self.num_images:,} images against {self.num_reference:,} held-out digits, features of the course's "
-            f"classifier; real digits: mean of {self.num_draws} draws"
+            f"classifier; real digits: mean of {self.num_draws} splits"
         )
 
     def _head(self) -> tuple[str, ...]:
@@ -226,30 +228,34 @@ class Scorer:
         """Probabilities [N, 10] of the classes for images [N, 28, 28, 1] in [0, 1]; CourseError for anything else."""
         return self._run(check_images(images))[1]
 
-    def score_images(self, images, reference=None, train=None, seed: int = 0, num_draws: int = 5) -> Score:
+    def score_images(self, images, reference=None, train=None, real=None, seed: int = 0, num_draws: int = 5) -> Score:
         """Score generated images against held-out real ones; every score with its floor and a trivial model.
 
         Args:
-            images: [N, 28, 28, 1] in [0, 1], at least 100 of them and at most as many as there are training images.
+            images: [N, 28, 28, 1] in [0, 1], at least 100 of them and at most as many as there are in ``real``.
                 The scores depend on N: compare models at one N, 1,000 in the course.
             reference: [M, 28, 28, 1], real images that no model has seen; the 1,000 test digits unless told.
             train: [T, 28, 28, 1], what the model was trained on; the 8,000 training digits unless told.
-            seed: of the real draws, the trivial model and the subsets of KID.
-            num_draws: draws of N training images that the floor is the mean of.
+            real: [R, 28, 28, 1], other unseen real images; the 1,000 validation digits unless told. The floor comes
+                from these and the reference, mixed and split: training digits would not do, since the classifier
+                that makes the features knows them.
+            seed: of the splits, the trivial model and the subsets of KID.
+            num_draws: splits that the floor is the mean of.
 
         Returns:
             A ``Score``; ``print`` it or show it in a notebook.
 
         Raises:
-            CourseError: images outside [0, 1], NaN, of another shape, too few or too many; no real draws.
+            CourseError: images outside [0, 1], NaN, of another shape, too few or too many; no splits.
         """
         if num_draws < 1:
             raise CourseError(f"The floor needs at least one draw of real images, not {num_draws}.")
-        reference, train = _real_images(reference, train)
+        reference, train, real = _real_images(reference, train, real)
         images = check_images(images, MIN_IMAGES, "The images")
         reference = check_images(reference, MIN_IMAGES, "The reference")
-        train = check_images(train, len(images), "The training set, which the floor takes as many images from,")
-        floor = self._floor(reference, train, len(images), seed, num_draws)
+        train = check_images(train, MIN_IMAGES, "The training set")
+        real = check_images(real, len(images), "The unseen real images, of which the floor needs as many,")
+        floor = self._floor(reference, train, real, len(images), seed, num_draws)
         return Score(
             generated=_score_set(*self._run(images), self._known(reference)[0], seed),
             neighbours=nearest_neighbour_report(images, train, reference, floor["trivial_neighbours"].baseline),
@@ -259,23 +265,29 @@ class Scorer:
             **floor,
         )
 
-    def _floor(self, reference, train, num_images: int, seed: int, num_draws: int) -> dict:
-        """What does not depend on the model: real draws and the trivial model, kept for the next score."""
+    def _floor(self, reference, train, real, num_images: int, seed: int, num_draws: int) -> dict:
+        """What does not depend on the model: real digits and the trivial model, kept for the next score."""
 
         def measure():
             rng = np.random.default_rng(seed)
-            target, (features, probabilities) = self._known(reference)[0], self._known(train)
-            draws = [rng.choice(len(train), num_images, replace=False) for _ in range(num_draws)]
-            real = [_score_set(features[rows], probabilities[rows], target, seed) for rows in draws]
+            splits = [self._split(reference, real, num_images, rng, seed) for _ in range(num_draws)]
             independent = independent_pixels(train, num_images, rng)
             return {
-                "real": _mean_score(real),
-                "fid_floor_sd": float(np.std([one.course_fid for one in real], ddof=min(1, num_draws - 1))),
-                "trivial": _score_set(*self._run(independent), target, seed),
+                "real": _mean_score(splits),
+                "fid_floor_sd": float(np.std([one.course_fid for one in splits], ddof=min(1, num_draws - 1))),
+                "trivial": _score_set(*self._run(independent), self._known(reference)[0], seed),
                 "trivial_neighbours": nearest_neighbour_report(independent, train, reference),
             }
 
-        return self._keep((_content(reference), _content(train), num_images, seed, num_draws), measure)
+        return self._keep((*map(_content, (reference, train, real)), num_images, seed, num_draws), measure)
+
+    def _split(self, reference, real, num_images: int, rng, seed: int) -> SetScore:
+        """Score of ``num_images`` unseen real digits against as many others as there are in the reference."""
+        pairs = zip(self._known(reference), self._known(real), strict=True)
+        features, probabilities = (np.concatenate(pair) for pair in pairs)
+        rows = rng.permutation(len(features))
+        scored, others = rows[:num_images], rows[num_images : num_images + len(reference)]
+        return _score_set(features[scored], probabilities[scored], features[others], seed)
 
     def _known(self, images):
         """``_run`` for real images, which come again with every score: kept by their content."""
@@ -313,9 +325,9 @@ def scorer() -> Scorer:
     return Scorer()
 
 
-def score_images(images, reference=None, train=None, seed: int = 0, num_draws: int = 5) -> Score:
+def score_images(images, reference=None, train=None, real=None, seed: int = 0, num_draws: int = 5) -> Score:
     """``Scorer.score_images`` with the shipped classifier."""
-    return scorer().score_images(images, reference, train, seed, num_draws)
+    return scorer().score_images(images, reference, train, real, seed, num_draws)
 
 
 def check_images(images, least: int = 1, name: str = "The images") -> np.ndarray:
@@ -375,12 +387,13 @@ def _mean_score(scores) -> SetScore:
     return SetScore(**{name: value if value.ndim else float(value) for name, value in means.items()})
 
 
-def _real_images(reference, train):
-    if reference is None or train is None:
-        digits = _digits()
-        reference = digits.test.images if reference is None else reference
-        train = digits.train.images if train is None else train
-    return reference, train
+def _real_images(*given):
+    """Reference, training and further unseen images: those given, the course's digits for each that is None."""
+    if all(images is not None for images in given):
+        return given
+    digits = _digits()
+    own = (digits.test.images, digits.train.images, digits.validation.images)
+    return tuple(mine if images is None else images for images, mine in zip(given, own, strict=True))
 
 
 @cache

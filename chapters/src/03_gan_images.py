@@ -1,0 +1,555 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 03 · GAN images
+#
+# You train two generative adversarial networks on handwritten digits, a dense and a convolutional one, watch the digits
+# appear, walk through the generator's code with sliders, and then judge the result as a researcher would: against real
+# digits, against a trivial model, and against the suspicion that the network learned its examples by heart.
+#
+# You will write the two losses, the generator, one way through latent space and one score. Chapter 02 explains why the
+# losses look as they do; this chapter makes them draw.
+#
+# *About 60 minutes, four of them training.*
+
+# %%
+from aigc_course import runtime
+
+print(runtime.setup(seed=0))
+sizes = runtime.sizes("03_gan_images")
+
+# %%
+import keras
+import numpy as np
+
+from aigc_course import (
+    check,
+    checkpoints,
+    corrections,
+    datasets,
+    gan,
+    gan_plots,
+    metrics,
+    plots,
+    recipes,
+    training,
+    widgets,
+)
+
+shipped = checkpoints.load("dcgan-digits")
+plots.show_images(shipped.sample(40, seed=7), columns=20, alt="Forty digits drawn by the generator of this chapter")
+
+# %% [markdown]
+# Nobody wrote these digits. They come from a convolutional generator that was trained longer than a class has time for
+# and ships with the course; below you train the same network yourself. Not every one is perfect: look for those that
+# are no digit at all, since a score at the end will count them.
+#
+# ## The data
+#
+# 8,000 handwritten digits train the networks, 1,000 others validate, and 1,000 more are kept for the scores. A picture
+# has 28 × 28 grey levels in [0, 1].
+
+# %%
+digits = datasets.load_digits()
+check.shape(digits.train.images, (8000, 28, 28, 1))
+plots.show_images(digits.train.images[:8], titles=[str(label) for label in digits.train.labels[:8]], scale=3)
+
+# %% [markdown]
+# Eight training digits with their labels. A GAN never reads the labels; here they only help us to look.
+#
+# The generator will end in $\tanh$, whose values lie in $(-1, 1)$. The real images must be brought to the same range.
+# If they are left in [0, 1], the discriminator has an easy life: whatever contains a number below 0 is a fake.
+
+# %%
+real = gan.to_model_range(digits.train.images)
+print("grey levels", digits.train.images.min(), "to", digits.train.images.max())
+print("for the networks", real.min(), "to", real.max())
+
+# %% [markdown]
+# ## Two losses
+#
+# The discriminator returns one real number for an image, the *logit* $\ell$. Its sigmoid $\sigma(\ell)$ estimates the
+# probability that the image is real, so $\ell$ is the log-odds of "real": 0 means undecided.
+#
+# Chapter 02 derived what each network wants. The discriminator minimises
+#
+# $$L_D = -\,\mathbb{E}_x[\log \sigma(\ell(x))] - \mathbb{E}_z[\log(1 - \sigma(\ell(G(z))))]$$
+#
+# and the generator, in the non-saturating form of Goodfellow et al. (2014),
+#
+# $$L_G = -\,\mathbb{E}_z[\log \sigma(\ell(G(z)))].$$
+#
+# Computed as written, $\log \sigma(-1000)$ is $\log 0$. With $\mathrm{softplus}(\ell) = \log(1 + e^{\ell})$ both terms
+# become harmless: $-\log\sigma(\ell) = \mathrm{softplus}(-\ell)$ and $-\log(1 - \sigma(\ell)) =
+# \mathrm{softplus}(\ell)$.
+#
+# **Three numbers.** For a real image with logit 2 and a fake with logit −1 the discriminator pays
+# $\mathrm{softplus}(-2) = 0.127$ and $\mathrm{softplus}(-1) = 0.313$, together 0.440 nats. The generator pays
+# $\mathrm{softplus}(1) = 1.313$. Type both losses:
+
+
+# %%
+def softplus(x):
+    return np.logaddexp(0.0, x)  # log(e^0 + e^x), safe for any x
+
+
+def my_discriminator_loss(real_logits, fake_logits):  # [B, 1], [B, 1] -> nats
+    return softplus(-real_logits).mean() + softplus(fake_logits).mean()
+
+
+def my_generator_loss(fake_logits):  # [B, 1] -> nats
+    return softplus(-fake_logits).mean()
+
+
+# %%
+real_logits, fake_logits = np.array([[2.0], [0.5]]), np.array([[-1.0], [1000.0]])
+check.close(my_discriminator_loss(real_logits, fake_logits), gan.discriminator_loss(real_logits, fake_logits))
+check.close(my_generator_loss(fake_logits), gan.generator_loss(fake_logits))
+check.close(my_discriminator_loss(np.array([2.0]), np.array([-1.0])), 0.1269 + 0.3133, tolerance=1e-4)
+
+# %% [markdown]
+# ## Two networks
+#
+# The generator turns a *code* $z$ of 64 normal random numbers into an image. A dense layer makes 7 × 7 places with 128
+# numbers each; two *transposed convolutions* with stride 2 double the side, 7 → 14 → 28. Two stages, not three: three
+# would end at 56. This is the plan of DCGAN (Radford et al., 2016): each stage is linear, then normalised over the
+# batch, then passed through one activation, and $\tanh$ comes last and only there.
+
+
+# %%
+def my_generator(latent_dim=64, width=64):  # [B, Z] -> [B, 28, 28, 1]
+    return keras.Sequential(
+        [
+            keras.Input((latent_dim,)),
+            keras.layers.Dense(7 * 7 * 2 * width, use_bias=False),
+            keras.layers.BatchNormalization(momentum=0.9),
+            keras.layers.ReLU(),
+            keras.layers.Reshape((7, 7, 2 * width)),
+            keras.layers.Conv2DTranspose(width, 4, strides=2, padding="same", use_bias=False),
+            keras.layers.BatchNormalization(momentum=0.9),
+            keras.layers.ReLU(),
+            keras.layers.Conv2DTranspose(1, 4, strides=2, padding="same", activation="tanh"),
+        ]
+    )
+
+
+# %%
+mine = my_generator()
+check.shape(mine(np.zeros((2, 64), "float32")), (2, 28, 28, 1))
+assert mine.count_params() == gan.DCGANGenerator().count_params()
+for layer in mine.layers:
+    print(f"{type(layer).__name__:20} {layer.output.shape[1:]!s:15} {layer.count_params():>8,} numbers")
+
+# %% [markdown]
+# The dense layers and transposed convolutions in front of a normalisation have no bias: the normalisation subtracts the
+# mean, so it would take the bias out again and then add its own.
+#
+# The discriminator goes the other way, 28 → 14 → 7, by convolutions with stride 2, and ends in one logit. The strides
+# do real work: without them its last layer would have to read 28 · 28 · 128 numbers instead of 7 · 7 · 128.
+
+# %%
+judge = gan.DCGANDiscriminator()
+print("the last layer reads", judge.layers[-1].input.shape[1], "numbers; without strides", 28 * 28 * 128)
+judge(real[:2])
+
+# %% [markdown]
+# Two numbers for two images, both near 0: an untrained judge cannot decide.
+#
+# ## One step for both
+#
+# In every step the discriminator should move down its own loss and the generator down its own, and neither may disturb
+# the other. Many listings do this by freezing and thawing the discriminator, which Keras 3 does not forgive (see
+# below). The course's `GAN` adds both losses and cuts the paths that must not be used:
+#
+# ```python
+# fake = generator(noise, training=True)
+# L_D  = loss of discriminator(stop_gradient(fake))           # stops before the generator
+# L_G  = loss of discriminator(fake), its weights held fixed  # passes through the discriminator, moves only the generator
+# step down L_D + L_G
+# ```
+#
+# Each weight then receives exactly one of the two gradients, so plain `compile` and `fit` do the training, on
+# TensorFlow, JAX and PyTorch alike. Both terms see the *same* fakes, made in training mode.
+#
+# ## Train the dense GAN
+#
+# First the simplest pair: dense layers only, as if the 784 pixels had no neighbours. The picture below is live: losses
+# on the left, sixteen samples from fixed codes on the right.
+
+# %%
+dense = recipes.build_mlp_gan()
+dense.compile(recipes.gan_optimizer())
+training.fit(dense, real, epochs=sizes.mlp_epochs, samples=lambda: dense.sample(16))
+
+# %% [markdown]
+# The losses do not fall to zero, and they should not. If both networks are well matched the discriminator's loss stays
+# between 0 (it always wins) and $\log 4 = 1.386$ (it can only guess), and a *falling* generator loss may only mean that
+# the judge got worse. The losses of a GAN say who is winning, not how good the images are. That needs a score.
+#
+# ## Train the convolutional GAN
+
+# %%
+live = recipes.build_dcgan()
+live.compile(recipes.gan_optimizer())
+training.fit(live, real, epochs=sizes.dcgan_epochs, samples=lambda: live.sample(16))
+
+# %% [markdown]
+# From noise to strokes to digits. Compare the same twenty codes of your two networks with real digits, and with the
+# weights that ship with the course, which saw the data about {{epochs}} times:
+
+# %%
+rows = [digits.test.images[:20], dense.sample(20, seed=3), live.sample(20, seed=3), shipped.sample(20, seed=3)]
+names = ["real, held out", "dense, live", "convolutional, live", "convolutional, shipped"]
+plots.show_images(np.concatenate(rows), columns=20, row_labels=names, alt="Rows of twenty digits: " + ", ".join(names))
+
+# %% [markdown]
+# The dense network leaves grey specks, since nothing tells it that neighbouring pixels belong together. The
+# convolutional one draws closed strokes after a minute, though many of its signs belong to no alphabet.
+#
+# ## Explore the code
+#
+# The code has 64 numbers and none of them has a name. Some *directions* matter more than others: those that the first
+# dense layer stretches most, its singular vectors (Shen and Zhou, 2021). Move along the four strongest; the upper row
+# stays where it was. **Question:** which slider changes the slant, and which one the class?
+
+# %%
+widgets.explore(
+    gan_plots.direction_panel(shipped),
+    alt="Eight digits above, below them the same codes moved along the main directions",
+    seed=widgets.slider(0, 40, 1, 3, "seed"),
+    **{f"d{k}": widgets.slider(-6, 6, 0.5, 0, f"direction {k}") for k in (1, 2, 3, 4)},
+)
+
+# %% [markdown]
+# **Truncation.** Codes near 0 are the ones the generator has practised most. If every number of the code is drawn from
+# a normal distribution cut off at $\pm t$ (Brock et al., 2019), the samples get safer and more alike. **Question:** at
+# which $t$ do you begin to miss variety?
+
+# %%
+widgets.explore(
+    gan_plots.truncation_panel(shipped),
+    alt="Thirty-two digits from truncated noise",
+    truncation=widgets.slider(0.05, 3, 0.05, 3, "truncation t"),
+    seed=widgets.slider(0, 40, 1, 0, "seed"),
+)
+
+# %% [markdown]
+# **Interpolation.** Two codes, nine stops between them. On a straight line the middle is too short: half the sum of two
+# independent normal numbers has a deviation of $\sqrt{1/2} \approx 0.71$, a kind of code that was rare in training. The
+# spherical path goes around instead and keeps the length:
+#
+# $$\mathrm{slerp}(u, v, s) = \frac{\sin((1 - s)\,\omega)\,u + \sin(s\,\omega)\,v}{\sin \omega}, \qquad
+# \cos\omega = \frac{u \cdot v}{|u|\,|v|}.$$
+
+
+# %%
+def my_slerp(u, v, share):  # [Z], [Z] -> [Z]
+    omega = np.arccos(u @ v / np.linalg.norm(u) / np.linalg.norm(v))
+    return (np.sin((1 - share) * omega) * u + np.sin(share * omega) * v) / np.sin(omega)
+
+
+# %%
+u, v = gan.sample_noise(2, 64, seed=5)
+check.close(my_slerp(u, v, 0.3), gan_plots.spherical(u[None], v[None], 0.3)[0])
+print("length of the two ends", np.linalg.norm(u).round(2), np.linalg.norm(v).round(2))
+lengths = {"spherical": np.linalg.norm(my_slerp(u, v, 0.5)), "straight": np.linalg.norm((u + v) / 2)}
+print("half-way", {name: round(float(length), 2) for name, length in lengths.items()})
+
+# %%
+widgets.explore(
+    gan_plots.interpolation_panel(shipped),
+    alt="Nine stops from one digit to another",
+    first=widgets.slider(0, 60, 1, 12, "first seed"),
+    second=widgets.slider(0, 60, 1, 41, "second seed"),
+    path=widgets.choice(["spherical", "straight"], "spherical", "path"),
+)
+
+# %% [markdown]
+# ## How good are they?
+#
+# Looking at twenty samples is not a measurement. The discriminator's output is not one either: it is the opponent, and
+# a weak one gives everybody good marks. What we want is a distance between two *sets*, the samples and held-out real
+# digits. The course scores them in the 64 features of a small classifier of its own (98.7 % correct on the test
+# digits):
+#
+# - **course-FID** fits a normal distribution to the features of each set and takes the Fréchet distance between the
+#   two, $|\mu_1 - \mu_2|^2 + \mathrm{tr}(\Sigma_1 + \Sigma_2 - 2(\Sigma_1\Sigma_2)^{1/2})$ (Heusel et al., 2017). It
+#   is not zero even for real digits, because 1,000 pictures do not pin down 64 means and a covariance. That is its
+#   *floor*.
+# - **KID** compares the sets with a kernel (Bińkowski et al., 2018); it is near 0 for equal sets of any size.
+# - **precision** is the share of samples that fall among the real ones, **recall** the share of real ones that fall
+#   among the samples (Kynkäänniemi et al., 2019).
+# - **effective modes** is $e^{H}$ of the classes that the classifier finds, 10 if all are equally frequent.
+#
+# A score without its floor says nothing, so each stands beside what real digits and a trivial model reach.
+
+# %%
+score = metrics.score_images(shipped.sample(1000, seed=1))
+score
+
+# %%
+check.between("gan_images/dcgan_fid_ratio", score.ratio)
+check.between("gan_images/dcgan_effective_modes", score.effective_modes)
+check.between("gan_images/dcgan_confidence", score.confidence)
+
+# %% [markdown]
+# Now your own two networks, at the same number of samples:
+
+# %%
+scores = {
+    "dense, live": metrics.score_images(dense.sample(1000, seed=1)),
+    "convolutional, live": metrics.score_images(live.sample(1000, seed=1)),
+    "convolutional, shipped": score,
+}
+for name, value in scores.items():
+    figures = f"course-FID {value.ratio:6.1f} floors   modes {value.effective_modes:5.2f}   recall {value.recall:.2f}"
+    print(f"{name:24} {figures}")
+
+# %% [markdown]
+# Read the table with care. *Confidence* is easily won: a network that draws one perfect 1 for ever has it. *Precision*
+# rewards the same sin; *recall* and *effective modes* punish it. course-FID and KID punish everything a little, and no
+# single one of these numbers would be enough.
+#
+# ## Collapse
+#
+# A generator is rewarded for fooling the judge, not for drawing everything. If one shape fools it, the generator may
+# draw that shape for every code, until the judge learns to reject it and the generator moves on. Here a dense pair is
+# trained with a learning rate ten times too large. Which digits does it draw?
+
+# %%
+collapsed = recipes.build_mlp_gan()
+collapsed.compile(recipes.gan_optimizer(learning_rate=sizes.collapse_rate))
+training.fit(collapsed, real, epochs=sizes.collapse_epochs, samples=lambda: collapsed.sample(16))
+
+# %%
+counts = {
+    name: metrics.mode_histogram(metrics.scorer().probabilities(model.sample(1000, seed=1)))
+    for name, model in {"collapsed": collapsed, "shipped": shipped}.items()
+}
+for name, count in counts.items():
+    print(f"{name:10} {' '.join(f'{n:4d}' for n in count)}   effective modes {metrics.effective_modes(count):.2f}")
+check.between("gan_images/collapsed_modes", metrics.effective_modes(counts["collapsed"]))
+
+# %% [markdown]
+# Each row counts how many of 1,000 samples the classifier takes for a 0, a 1, … a 9. The effective number of modes
+# makes one number of it.
+#
+# ## Did it learn the digits by heart?
+#
+# A generator that repeats its training images would get a perfect course-FID. So look for the nearest training image of
+# each sample. Near is not yet suspicious: *held-out* digits are near to training digits too. The fair question is
+# whether training images are nearer than as many other real digits would be.
+
+# %%
+report = score.neighbours
+print(report)
+check.between("gan_images/dcgan_memorisation_z", report.z_score)
+
+# %%
+closest = shipped.sample(1000, seed=1)[report.closest[:16]]
+rows = gan_plots.neighbour_rows(closest, digits.train.images)
+names = ["sample", "nearest training digit"]
+plots.show_images(rows, columns=16, row_labels=names, alt="Samples above their nearest training digits")
+
+# %% [markdown]
+# The sixteen samples that lie nearest to a training image, each above that image. They have the same class and slant
+# and differ in their strokes: the network has learned what digits look like, not these digits.
+#
+# ## Three losses behind one argument
+#
+# `GAN(generator, discriminator, loss=...)` knows three games. `"minimax"` is the value function as it stands; its
+# generator hardly moves while the judge is sure. `"wasserstein-gp"` replaces the judge by a *critic* without sigmoid
+# and asks that its slope has length 1 between real and fake images (Gulrajani et al., 2017):
+#
+# $$L_D = \mathbb{E}[f(G(z))] - \mathbb{E}[f(x)] + 10\,\mathbb{E}\bigl[(|\nabla f(\hat x)| - 1)^2\bigr], \qquad
+# L_G = -\mathbb{E}[f(G(z))].$$
+#
+# See what the generator feels, per sample, while the judge goes from "surely fake" ($\ell = -8$) to "surely real":
+
+# %%
+logits = np.linspace(-8, 8, 81)
+pulls = {
+    "non-saturating": 1 / (1 + np.exp(logits)),
+    "minimax": 1 / (1 + np.exp(-logits)),
+    "wasserstein-gp": np.ones_like(logits),
+}
+plots.show_curves(pulls, x=logits, xlabel="logit of a fake", ylabel="pull on the logit", alt="The pull of three losses")
+
+# %% [markdown]
+# The height of a curve is how strongly the loss pulls the fake's logit upwards. At the start of training fakes sit on
+# the left: there minimax pulls with almost nothing, non-saturating with almost 1, and the critic with 1 everywhere.
+#
+# One more knob, **label smoothing**: real images get the target $1 - s$ instead of 1, so that the judge never becomes
+# boundlessly sure (Salimans et al., 2016). Only the real ones are smoothed, and no target may leave $[0, 1]$: adding
+# noise to labels until some read 1.1 asks a sigmoid for what it cannot give.
+
+# %%
+short = {}
+for loss in gan.LOSSES:
+    trial = recipes.build_mlp_gan(loss=loss)
+    trial.compile(recipes.gan_optimizer())
+    trial.fit(real, batch_size=64, epochs=sizes.loss_epochs, verbose=0)
+    short[loss] = trial.sample(20, seed=3)
+samples = np.concatenate(list(short.values()))
+plots.show_images(samples, columns=20, row_labels=list(short), alt="Samples of three losses")
+
+# %% [markdown]
+# The same dense network after the same few passes with each loss, from the same twenty codes. So short a training ranks
+# nothing; it shows that all three games are playable, and that each leaves a different kind of dirt.
+#
+# ## What the documents got wrong
+#
+# This course was built from five documents whose GAN listings do not run, or run and learn nothing. Four of their
+# faults, live. **First**, a sigmoid at the output and a loss that is told to expect logits: two sigmoids. A judge that
+# is right and sure should pay nothing.
+
+# %%
+certain = 1.0  # what a sigmoid returns for a real image when it is sure
+twice = -np.log(1 / (1 + np.exp(-certain)))
+print(f"two sigmoids: a perfect verdict on a real image still costs {twice:.4f} nats; the right loss is 0")
+
+# %% [markdown]
+# **Second**, the opposite: logits handed to a loss that expects probabilities. Keras clips the "probability" −2 to
+# $10^{-7}$, and a clipped value has no gradient: the worst verdicts teach nothing.
+
+# %%
+truth, logit = np.array([[1.0]]), np.array([[-2.0]])
+for told in (False, True):
+    loss = keras.losses.BinaryCrossentropy(from_logits=told)
+    values = [float(loss(truth, logit + step)) for step in (-0.01, 0.0, 0.01)]
+    print(f"from_logits={told!s:5}  loss {values[1]:6.2f}   slope {(values[2] - values[0]) / 0.02:6.2f}")
+
+# %% [markdown]
+# **Third**, the discriminator is frozen after it was compiled, in order to train the generator through it. Old Keras
+# remembered the flag at `compile`; Keras 3 reads it when the step is built, so this judge never learns. And
+# **fourth**, the fakes come from `predict`, where normalisation uses its running averages: the judge sees other images
+# than the ones that are trained.
+
+# %%
+judge = gan.MLPDiscriminator()
+judge.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
+before = [w.copy() for w in judge.get_weights()]
+judge.trainable = False
+judge.train_on_batch(real[:64], np.ones((64, 1)))
+unmoved = all(np.array_equal(a, b) for a, b in zip(before, judge.get_weights(), strict=True))
+print("the frozen judge after its own training step is unchanged:", unmoved)
+noise = gan.sample_noise(64, 64)
+gap = mine(noise, training=True) - mine(noise, training=False)
+print(f"largest difference between the two modes: {float(keras.ops.max(keras.ops.abs(gap))):.2f} of a range of 2")
+
+# %% [markdown]
+# Every fault has an entry in the course's ledger, with a test that fails on the faulty form. Those of this chapter:
+
+# %%
+corrections.table("03")
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. The best smoothed verdict.** With label smoothing $s$ the loss of a real image is
+# $\mathrm{softplus}(\ell) - (1 - s)\,\ell$. At which logit is it least?
+
+
+# %% tags=["exercise"]
+def best_logit(s):  # s in (0, 0.5)
+    ...
+
+
+# %% tags=["solution"]
+def best_logit(s):  # s in (0, 0.5)
+    return np.log((1 - s) / s)  # the derivative sigmoid(l) - (1 - s) is 0
+
+
+# %%
+def test_best_logit(answer):
+    for s in (0.1, 0.3):
+        steps = [np.logaddexp(0, x) - (1 - s) * x for x in (answer(s) - 0.01, answer(s), answer(s) + 0.01)]
+        assert steps[1] < min(steps[0], steps[2]), f"for s = {s} a neighbour of your logit has a lower loss"
+
+
+check.exercise("03.1 best logit", best_logit, test_best_logit, hint="softplus has the derivative sigmoid.")
+
+# %% [markdown]
+# **2. Effective modes.** From counts such as `[1000, 0, ...]` compute $e^{H}$ with $H = -\sum_k p_k \log p_k$. Empty
+# classes contribute nothing.
+
+
+# %% tags=["exercise"]
+def my_effective_modes(counts):  # [K] -> number from 1 to K
+    ...
+
+
+# %% tags=["solution"]
+def my_effective_modes(counts):  # [K] -> number from 1 to K
+    share = np.asarray(counts) / np.sum(counts)
+    share = share[share > 0]
+    return np.exp(-(share * np.log(share)).sum())
+
+
+# %%
+def test_effective_modes(answer):
+    check.close(answer([5, 5, 0, 0]), 2.0, name="two equal classes")
+    check.close(answer([7, 0, 0]), 1.0, name="a single class")
+    check.close(answer([1, 2, 3]), metrics.effective_modes(np.array([1, 2, 3])), name="three unequal classes")
+
+
+check.exercise("03.2 modes", my_effective_modes, test_effective_modes, hint="Leave out p = 0 before the logarithm.")
+
+# %% [markdown]
+# **3. The price of safety.** Fill the dictionary with the recall of the shipped generator at truncation 0.5 and without
+# truncation (1,000 samples each, `metrics.score_images`). What does truncation cost, and what does it buy?
+
+# %% tags=["exercise"]
+recalls = ...  # {"cut": ..., "free": ...}
+
+# %% tags=["solution"]
+recalls = {
+    "cut": metrics.score_images(shipped.sample(1000, seed=1, truncation=0.5)).recall,
+    "free": metrics.score_images(shipped.sample(1000, seed=1)).recall,
+}
+print(recalls)
+
+
+# %%
+def test_recalls(answer):
+    assert set(answer) == {"cut", "free"}, "the dictionary needs the keys 'cut' and 'free'"
+    assert abs(answer["free"] - score.recall) < 1e-9, "'free' should be the recall of the table above"
+    assert answer["cut"] < answer["free"] - 0.02, "less noise should cover less of the real digits"
+
+
+check.exercise("03.3 truncation", recalls, test_recalls, hint="gan.sample takes truncation=0.5; a Score has .recall.")
+
+# %% [markdown]
+# **4. Open end.** Make the live convolutional network better without training longer: another width, dropout, learning
+# rate, an average of the weights (`recipes.gan_optimizer(ema_momentum=0.99)`), smoothing, or the Wasserstein loss.
+# Change one thing at a time, use three seeds, and write down the course-FID in floors. A difference smaller than the
+# spread of the seeds is no difference.
+#
+# ## Summary
+#
+# - A GAN trains a generator and a discriminator on two losses; each weight must get exactly one of the two gradients.
+# - Data and $\tanh$ share one range; the discriminator returns a logit and the loss knows it.
+# - The losses say who is winning. How good the samples are, only a distance between *sets* can say, beside its floor.
+# - Collapse is counted by modes and recall, memorisation by comparing with held-out neighbours.
+#
+# ## Sources
+
+# %%
+corrections.references(
+    "goodfellow2014 radford2016 gulrajani2017 salimans2016 heusel2017 binkowski2018 kynkaanniemi2019 brock2019 "
+    "shen2021".split()
+)
+
+# %% [markdown]
+# **Where to go next:** chapter 04 will tell the generator *which* picture to draw; chapter 08 will build a model of the
+# same digits that has a likelihood, and compare it with this one by the same scores.
