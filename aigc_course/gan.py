@@ -114,15 +114,20 @@ def MLPDiscriminator(image_shape=(28, 28, 1)):  # [B, H, W, C] -> [B, 1]
     )
 
 
-def DCGANGenerator(latent_dim=64, width=64):  # [B, Z] -> [B, 28, 28, 1]
+def DCGANGenerator(latent_dim=64, width=64, hidden_dim=512):  # [B, Z] -> [B, 28, 28, 1]
     """Deconvolutional generator (Radford et al., 2016): 7 x 7, 14 x 14, 28 x 28.
 
     Args:
         width: channels at 14 x 14; the 7 x 7 stage has twice as many.
+        hidden_dim: width of the dense layer in front, which decides what is drawn before the others decide where (as in
+            the network for MNIST of Chen et al., 2016).
     """
     return keras.Sequential(
         [
             keras.Input((latent_dim,)),
+            layers.Dense(hidden_dim, use_bias=False),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
             layers.Dense(7 * 7 * 2 * width, use_bias=False),
             layers.BatchNormalization(momentum=0.9),
             layers.ReLU(),
@@ -136,11 +141,12 @@ def DCGANGenerator(latent_dim=64, width=64):  # [B, Z] -> [B, 28, 28, 1]
     )
 
 
-def DCGANDiscriminator(width=64, dropout=0.0):  # [B, 28, 28, 1] -> [B, 1]
+def DCGANDiscriminator(width=64, hidden_dim=256, dropout=0.0):  # [B, 28, 28, 1] -> [B, 1]
     """Convolutional discriminator with strides instead of pooling; its output is a logit.
 
-    Unlike that of Radford et al. (2016) it has no batch normalisation, which would let one image's verdict depend on
-    the others in its batch and which the gradient penalty forbids (Gulrajani et al., 2017, section 4).
+    The dense layer behind the convolutions judges the strokes together: without it the logit is a sum of what was seen
+    place by place. Unlike that of Radford et al. (2016) it has no batch normalisation, which would let one image's
+    verdict depend on its batch and which the gradient penalty forbids (Gulrajani et al., 2017, section 4).
     """
     return keras.Sequential(
         [
@@ -150,6 +156,8 @@ def DCGANDiscriminator(width=64, dropout=0.0):  # [B, 28, 28, 1] -> [B, 1]
             layers.Conv2D(2 * width, 4, strides=2, padding="same"),  # [B, 7, 7, 2 width]
             layers.LeakyReLU(0.2),
             layers.Flatten(),
+            layers.Dense(hidden_dim),
+            layers.LeakyReLU(0.2),
             layers.Dropout(dropout),
             layers.Dense(1),
         ],

@@ -12,7 +12,7 @@ from aigc_course.gan import sample_noise
 from aigc_course.plots import enlarge, image_grid
 
 
-def main_directions(generator, count=4):                                                 # -> [K, Z]
+def main_directions(generator, count=4):  # -> [K, Z]
     """Unit directions of the code that move the generator's first dense layer most, strongest first.
 
     The right singular vectors of the layer's kernel (Shen and Zhou, 2021), each output scaled as the normalisation
@@ -22,7 +22,7 @@ def main_directions(generator, count=4):                                        
         ValueError: more directions than the code has numbers.
     """
     dense, normalisation = generator.layers[:2]
-    kernel = ops.convert_to_numpy(dense.kernel)                                          # [Z, units]
+    kernel = ops.convert_to_numpy(dense.kernel)  # [Z, units]
     if count > len(kernel):
         raise ValueError(f"A code of {len(kernel)} numbers has no {count} directions.")
     gain, variance = (ops.convert_to_numpy(v) for v in (normalisation.gamma, normalisation.moving_variance))
@@ -54,12 +54,12 @@ def truncation_panel(gan, rows=4, columns=8):
     return draw
 
 
-def straight(start, end, share):                                                         # [N, Z] x 2 -> [N, Z]
+def straight(start, end, share):  # [N, Z] x 2 -> [N, Z]
     """Linear interpolation; half-way between two independent normal codes the deviation is only 0.71."""
     return (1.0 - share) * start + share * end
 
 
-def spherical(start, end, share):                                                        # [N, Z] x 2 -> [N, Z]
+def spherical(start, end, share):  # [N, Z] x 2 -> [N, Z]
     """Interpolation along the great circle between the codes' directions (Shoemake, 1985), row by row.
 
     Rows that point the same way (or opposite ways) have no such circle and are joined by a straight line.
@@ -84,7 +84,7 @@ def interpolation_panel(gan, columns=9):
     return draw
 
 
-def neighbour_rows(images, train):                                                       # [N, ...], [T, ...] -> [2 N, ...]
+def neighbour_rows(images, train):  # [N, ...], [T, ...] -> [2 N, ...]
     """Images in the first half, and under each the training image nearest to it in pixels."""
     from aigc_course.metrics import nearest
 

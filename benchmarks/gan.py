@@ -29,7 +29,10 @@ def torch_networks(width=64, latent_dim=64):
     from torch import nn
 
     generator = nn.Sequential(
-        nn.Linear(latent_dim, 7 * 7 * 2 * width, bias=False),
+        nn.Linear(latent_dim, 512, bias=False),
+        nn.BatchNorm1d(512),
+        nn.ReLU(),
+        nn.Linear(512, 7 * 7 * 2 * width, bias=False),
         nn.BatchNorm1d(7 * 7 * 2 * width),
         nn.ReLU(),
         nn.Unflatten(1, (2 * width, 7, 7)),
@@ -42,12 +45,12 @@ def torch_networks(width=64, latent_dim=64):
     discriminator = nn.Sequential(
         nn.Conv2d(1, width, 4, stride=2, padding=1),
         nn.LeakyReLU(0.2),
-        nn.Dropout(0.3),
         nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
         nn.LeakyReLU(0.2),
-        nn.Dropout(0.3),
         nn.Flatten(),
-        nn.Linear(2 * width * 7 * 7, 1),
+        nn.Linear(2 * width * 7 * 7, 256),
+        nn.LeakyReLU(0.2),
+        nn.Linear(256, 1),
     )
     return generator, discriminator
 
@@ -62,8 +65,8 @@ def torch_steps():
 
     images = torch.tensor(gan.to_model_range(load_digits().train.images[: BATCH * STEPS])).permute(0, 3, 1, 2)
     generator, discriminator = torch_networks()
-    judge = torch.optim.Adam(discriminator.parameters(), 2e-4, (0.5, 0.999), eps=1e-7)
-    maker = torch.optim.Adam(generator.parameters(), 2e-4, (0.5, 0.999), eps=1e-7)
+    judge = torch.optim.Adam(discriminator.parameters(), 1e-3, (0.0, 0.99), eps=1e-7)
+    maker = torch.optim.Adam(generator.parameters(), 1e-3, (0.0, 0.99), eps=1e-7)
     ones, zeros = torch.ones(BATCH, 1), torch.zeros(BATCH, 1)
 
     def step(real):

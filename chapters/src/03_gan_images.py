@@ -120,10 +120,11 @@ check.close(my_discriminator_loss(np.array([2.0]), np.array([-1.0])), 0.1269 + 0
 # %% [markdown]
 # ## Two networks
 #
-# The generator turns a *code* $z$ of 64 normal random numbers into an image. A dense layer makes 7 × 7 places with 128
+# The generator turns a *code* $z$ of 64 normal random numbers into an image. Two dense layers make 7 × 7 places with 128
 # numbers each; two *transposed convolutions* with stride 2 double the side, 7 → 14 → 28. Two stages, not three: three
 # would end at 56. This is the plan of DCGAN (Radford et al., 2016): each stage is linear, then normalised over the
-# batch, then passed through one activation, and $\tanh$ comes last and only there.
+# batch, then passed through one activation, and $\tanh$ comes last and only there. The first dense layer is an addition
+# of Chen et al. (2016): it can decide *what* to draw before the others decide where each stroke goes.
 
 
 # %%
@@ -131,6 +132,9 @@ def my_generator(latent_dim=64, width=64):  # [B, Z] -> [B, 28, 28, 1]
     return keras.Sequential(
         [
             keras.Input((latent_dim,)),
+            keras.layers.Dense(512, use_bias=False),
+            keras.layers.BatchNormalization(momentum=0.9),
+            keras.layers.ReLU(),
             keras.layers.Dense(7 * 7 * 2 * width, use_bias=False),
             keras.layers.BatchNormalization(momentum=0.9),
             keras.layers.ReLU(),
@@ -154,12 +158,12 @@ for layer in mine.layers:
 # The dense layers and transposed convolutions in front of a normalisation have no bias: the normalisation subtracts the
 # mean, so it would take the bias out again and then add its own.
 #
-# The discriminator goes the other way, 28 → 14 → 7, by convolutions with stride 2, and ends in one logit. The strides
-# do real work: without them its last layer would have to read 28 · 28 · 128 numbers instead of 7 · 7 · 128.
+# The discriminator goes the other way, 28 → 14 → 7, by convolutions with stride 2, reads the places together in a dense layer, and ends in one logit. The strides
+# do real work: without them its dense layer would have to read 28 · 28 · 128 numbers instead of 7 · 7 · 128.
 
 # %%
 judge = gan.DCGANDiscriminator()
-print("the last layer reads", judge.layers[-1].input.shape[1], "numbers; without strides", 28 * 28 * 128)
+print("the dense layer reads", judge.layers[5].input.shape[1], "numbers; without strides", 28 * 28 * 128)
 judge(real[:2])
 
 # %% [markdown]
@@ -546,8 +550,8 @@ check.exercise("03.3 truncation", recalls, test_recalls, hint="gan.sample takes 
 
 # %%
 corrections.references(
-    "goodfellow2014 radford2016 gulrajani2017 salimans2016 heusel2017 binkowski2018 kynkaanniemi2019 brock2019 "
-    "shen2021".split()
+    ["goodfellow2014", "radford2016", "chen2016", "gulrajani2017", "salimans2016", "heusel2017", "binkowski2018"]
+    + ["kynkaanniemi2019", "brock2019", "shen2021"]
 )
 
 # %% [markdown]
