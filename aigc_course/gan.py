@@ -141,16 +141,58 @@ def DCGANGenerator(latent_dim=64, width=64, hidden_dim=512):  # [B, Z] -> [B, 28
     )
 
 
-def DCGANDiscriminator(width=64, hidden_dim=256, dropout=0.0):  # [B, 28, 28, 1] -> [B, 1]
+@keras.saving.register_keras_serializable("aigc_course")
+class RandomShift(layers.Layer):
+    """Moves each image by up to ``pixels`` along each side, in training mode only; what comes in is background.
+
+    As the first layer of a discriminator it shifts real and generated images alike, and the generator's gradient passes
+    through it: the translation of Zhao et al. (2020). A judge that never sees an image twice in one place cannot learn
+    the training images by heart so soon.
+
+    Args:
+        pixels: largest shift, a whole number.
+        background: value of the pixels that come in; -1 is black in the range of tanh.
+    """
+
+    def __init__(self, pixels=2, background=-1.0, seed=None, **options):
+        super().__init__(**options)
+        self.pixels, self.background, self.seed = pixels, background, seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, images, training=False):  # [B, H, W, C] -> [B, H, W, C]
+        if not training:
+            return images
+        height, width = images.shape[1:3]
+        steps = keras.random.randint(
+            (2, ops.shape(images)[0], 1), -self.pixels, self.pixels + 1, seed=self.seed_generator
+        )
+        # Row i of the result is row i + step of the image; a one-hot row of zeros fetches the background.
+        rows = ops.one_hot(ops.arange(height) + steps[0], height)  # [B, H, H]
+        columns = ops.one_hot(ops.arange(width) + steps[1], width)  # [B, W, W]
+        above = images - self.background
+        return ops.einsum("bij,bjkc,blk->bilc", rows, above, columns) + self.background
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "pixels": self.pixels, "background": self.background, "seed": self.seed}
+
+
+def DCGANDiscriminator(width=64, hidden_dim=256, dropout=0.0, max_shift=2):  # [B, 28, 28, 1] -> [B, 1]
     """Convolutional discriminator with strides instead of pooling; its output is a logit.
 
     The dense layer behind the convolutions judges the strokes together: without it the logit is a sum of what was seen
     place by place. Unlike that of Radford et al. (2016) it has no batch normalisation, which would let one image's
     verdict depend on its batch and which the gradient penalty forbids (Gulrajani et al., 2017, section 4).
+
+    Args:
+        max_shift: pixels by which ``RandomShift`` moves images in training; 0 leaves them where they are.
     """
     return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
+            RandomShift(max_shift),
             layers.Conv2D(width, 4, strides=2, padding="same"),  # [B, 14, 14, width]
             layers.LeakyReLU(0.2),
             layers.Conv2D(2 * width, 4, strides=2, padding="same"),  # [B, 7, 7, 2 width]

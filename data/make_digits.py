@@ -32,7 +32,12 @@ def main(package):
     target = Path(__file__).with_name("digits.npz")
     parts = split(*read_package(Path(package)))
     np.savez_compressed(
-        target, **{f"{name}_{what}": a for name, pair in parts.items() for what, a in zip(("images", "labels"), pair, strict=True)}
+        target,
+        **{
+            f"{name}_{what}": a
+            for name, pair in parts.items()
+            for what, a in zip(("images", "labels"), pair, strict=True)
+        },
     )
     card = {
         "file": target.name,

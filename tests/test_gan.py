@@ -222,6 +222,25 @@ def test_networks_that_do_not_fit_are_refused():
         tiny_gan("hinge")
 
 
+def test_random_shift_moves_each_image_and_fills_with_background():
+    images = np.full((40, 5, 7, 2), -1.0, "float32")
+    images[:, 2, 3, :] = (0.5, 0.25)
+    moved_images = array(gan.RandomShift(2, seed=0)(images, training=True))
+    places = [tuple(place) for place in np.argwhere(moved_images[..., 0] > -1)]
+    assert [place[0] for place in places] == list(range(40)), "each image keeps its one bright pixel"
+    assert {place[1] for place in places} == {0, 1, 2, 3, 4}
+    assert {place[2] for place in places} == {1, 2, 3, 4, 5}
+    assert len({place[1:] for place in places}) > 10, "rows and columns move apart from each other"
+    np.testing.assert_allclose(sorted(moved_images[..., 1].ravel())[-40:], 0.25, rtol=1e-6)
+    assert moved_images.min() == -1.0
+
+
+def test_random_shift_rests_in_inference_and_at_zero():
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 5, 7, 1)).astype("float32")
+    np.testing.assert_array_equal(array(gan.RandomShift(2)(images)), images)
+    np.testing.assert_allclose(array(gan.RandomShift(0)(images, training=True)), images, atol=1e-6)
+
+
 # Sampling
 
 
