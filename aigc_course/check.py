@@ -17,7 +17,7 @@ import numpy as np
 
 from aigc_course import runtime
 
-_BAND_KEYS = {*runtime.PROFILES, "all", "what", "remedy", "measured"}
+_BAND_KEYS = {"headline", *runtime.PROFILES, "all", "what", "remedy", "measured"}
 
 
 class CheckError(AssertionError):

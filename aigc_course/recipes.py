@@ -123,7 +123,7 @@ def _train_gan(model, epochs, seed, backup=None):
 
 
 def _measure_gan(model, num_sets=5):
-    """Figures of ``Score.as_dict``, each the mean over sets of 1,000 samples; ``ratio_sd`` is how much one set varies."""
+    """Figures of ``Score.as_dict``, means over sets of 1,000 samples; ``ratio_sd`` is how much one set varies."""
     from aigc_course import metrics
 
     scores = [metrics.score_images(model.sample(1000, seed=seed)).as_dict() for seed in range(1, num_sets + 1)]

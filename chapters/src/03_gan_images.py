@@ -120,11 +120,11 @@ check.close(my_discriminator_loss(np.array([2.0]), np.array([-1.0])), 0.1269 + 0
 # %% [markdown]
 # ## Two networks
 #
-# The generator turns a *code* $z$ of 64 normal random numbers into an image. Two dense layers make 7 × 7 places with 128
-# numbers each; two *transposed convolutions* with stride 2 double the side, 7 → 14 → 28. Two stages, not three: three
+# The generator turns a *code* $z$ of 64 normal random numbers into an image. Two dense layers make 7 × 7 places with
+# 128 numbers each; two *transposed convolutions* with stride 2 double the side, 7 → 14 → 28. Two stages, not three: three
 # would end at 56. This is the plan of DCGAN (Radford et al., 2016): each stage is linear, then normalised over the
-# batch, then passed through one activation, and $\tanh$ comes last and only there. The first dense layer is an addition
-# of Chen et al. (2016): it can decide *what* to draw before the others decide where each stroke goes.
+# batch, then passed through one activation, and $\tanh$ comes last and only there. The first dense layer is an
+# addition of Chen et al. (2016): it can decide *what* to draw before the others decide where each stroke goes.
 
 
 # %%
@@ -158,8 +158,9 @@ for layer in mine.layers:
 # The dense layers and transposed convolutions in front of a normalisation have no bias: the normalisation subtracts the
 # mean, so it would take the bias out again and then add its own.
 #
-# The discriminator goes the other way, 28 → 14 → 7, by convolutions with stride 2, reads the places together in a dense layer, and ends in one logit. The strides
-# do real work: without them its dense layer would have to read 28 · 28 · 128 numbers instead of 7 · 7 · 128.
+# The discriminator goes the other way, 28 → 14 → 7, by convolutions with stride 2, reads the places together in a dense
+# layer, and ends in one logit. The strides do real work: without them the dense layer would have to read 28 · 28 · 128
+# numbers instead of 7 · 7 · 128.
 
 # %%
 judge = gan.DCGANDiscriminator()
@@ -184,7 +185,7 @@ judge(real[:2])
 # ```python
 # fake = generator(noise, training=True)
 # L_D  = loss of discriminator(stop_gradient(fake))           # stops before the generator
-# L_G  = loss of discriminator(fake), its weights held fixed  # passes through the discriminator, moves only the generator
+# L_G  = loss of discriminator(fake), its weights held fixed  # passes through it, moves only the generator
 # step down L_D + L_G
 # ```
 #
@@ -563,10 +564,9 @@ check.exercise("03.3 truncation", recalls, test_recalls, hint="gan.sample takes 
 # ## Sources
 
 # %%
-corrections.references(
-    ["goodfellow2014", "radford2016", "chen2016", "gulrajani2017", "salimans2016", "heusel2017", "binkowski2018"]
-    + ["kynkaanniemi2019", "brock2019", "shen2021", "zhao2020"]
-)
+gans = ["goodfellow2014", "radford2016", "chen2016", "salimans2016", "gulrajani2017", "brock2019", "zhao2020"]
+others = ["shen2021", "heusel2017", "binkowski2018", "kynkaanniemi2019"]
+corrections.references([*gans, *others])
 
 # %% [markdown]
 # **Where to go next:** chapter 04 will tell the generator *which* picture to draw; chapter 08 will build a model of the
