@@ -29,6 +29,8 @@ print(runtime.setup(seed=0))
 sizes = runtime.sizes("03_gan_images")
 
 # %%
+import warnings
+
 import keras
 import numpy as np
 
@@ -121,7 +123,7 @@ check.close(my_discriminator_loss(np.array([2.0]), np.array([-1.0])), 0.1269 + 0
 # ## Two networks
 #
 # The generator turns a *code* $z$ of 64 normal random numbers into an image. Two dense layers make 7 × 7 places with
-# 128 numbers each; two *transposed convolutions* with stride 2 double the side, 7 → 14 → 28. Two stages, not three: three
+# 128 numbers each; two *transposed convolutions* with stride 2 double the side, 7 → 14 → 28. Two, not three: three
 # would end at 56. This is the plan of DCGAN (Radford et al., 2016): each stage is linear, then normalised over the
 # batch, then passed through one activation, and $\tanh$ comes last and only there. The first dense layer is an
 # addition of Chen et al. (2016): it can decide *what* to draw before the others decide where each stroke goes.
@@ -166,7 +168,7 @@ for layer in mine.layers:
 judge = gan.DCGANDiscriminator()
 dense_layer = next(layer for layer in judge.layers if isinstance(layer, keras.layers.Dense))
 print("the dense layer reads", dense_layer.input.shape[1], "numbers; without strides", 28 * 28 * 128)
-judge(real[:2])
+keras.ops.convert_to_numpy(judge(real[:2]))
 
 # %% [markdown]
 # Two numbers for two images, both near 0: an untrained judge cannot decide.
@@ -200,7 +202,7 @@ judge(real[:2])
 # %%
 dense = recipes.build_mlp_gan()
 dense.compile(recipes.gan_optimizer())
-training.fit(dense, real, epochs=sizes.mlp_epochs, samples=lambda: dense.sample(16))
+history = training.fit(dense, real, epochs=sizes.mlp_epochs, samples=lambda: dense.sample(16))
 
 # %% [markdown]
 # The losses do not fall to zero, and they should not. If both networks are well matched the discriminator's loss stays
@@ -212,7 +214,7 @@ training.fit(dense, real, epochs=sizes.mlp_epochs, samples=lambda: dense.sample(
 # %%
 live = recipes.build_dcgan()
 live.compile(recipes.gan_optimizer())
-training.fit(live, real, epochs=sizes.dcgan_epochs, samples=lambda: live.sample(16))
+history = training.fit(live, real, epochs=sizes.dcgan_epochs, samples=lambda: live.sample(16))
 
 # %% [markdown]
 # From noise to strokes to digits. Did the judges learn the training images by heart? Compare their mean logit on
@@ -337,9 +339,13 @@ for name, value in scores.items():
     print(f"{name:24} {figures}")
 
 # %% [markdown]
-# Read the table with care. *Confidence* is easily won: a network that draws one perfect 1 for ever has it. *Precision*
-# rewards the same sin; *recall* and *effective modes* punish it. course-FID and KID punish everything a little, and no
+# Read the tables with care. *Confidence* is easily won: a network that draws one perfect 1 for ever has it. *Precision*
+# rewards the same sin, and it can be fooled outright: in the column of the trivial model it is high for pictures that
+# are plain dust. *Recall* and *effective modes* punish both. course-FID and KID punish everything a little, and no
 # single one of these numbers would be enough.
+#
+# Be honest about the last row, too. The shipped network is good, but several times as far from the held-out digits as
+# real digits are: look for the column of real digits that it has not reached.
 #
 # ## Collapse
 #
@@ -347,21 +353,26 @@ for name, value in scores.items():
 # draw that shape for every code, until the judge learns to reject it and the generator moves on. What you need for that
 # is nothing exotic: Adam as every library sets it, with $\beta_1 = 0.9$. It then goes on for about ten steps in
 # directions in which the opponent used to be weak. (`recipes.gan_optimizer` sets $\beta_1 = 0$, as Gulrajani et al.,
-# 2017, did.) Which digits does this pair draw?
+# 2017, did.) What does this pair draw?
 
 # %%
 collapsed = recipes.build_mlp_gan()
 collapsed.compile(keras.optimizers.Adam(1e-3, beta_1=0.9))
-training.fit(collapsed, real, epochs=sizes.collapse_epochs, samples=lambda: collapsed.sample(16))
+history = training.fit(collapsed, real, epochs=sizes.collapse_epochs, samples=lambda: collapsed.sample(16))
 # %%
-found = metrics.scorer().probabilities(collapsed.sample(1000, seed=1)).argmax(axis=1)
+made = collapsed.sample(1000, seed=1)
+found = metrics.scorer().probabilities(made).argmax(axis=1)
 print("collapsed", metrics.mode_histogram(found), f"effective modes {metrics.effective_modes(found):.2f}")
 print("shipped  ", score.mode_histogram, f"effective modes {score.effective_modes:.2f}")
+spread = [float(images.std(axis=0).mean()) for images in (made, shipped.sample(1000, seed=1), digits.test.images)]
+print("spread of a pixel: collapsed {:.3f}, shipped {:.3f}, real {:.3f}".format(*spread))
 check.between("gan_images/collapsed_modes", metrics.effective_modes(found))
 
 # %% [markdown]
-# Each row counts how many of 1,000 samples the classifier takes for a 0, a 1, … a 9. The effective number of modes
-# makes one number of it.
+# Sixteen codes, and almost one picture: the generator has stopped listening to its code, and what it draws is no digit.
+# The first two rows count how many of 1,000 samples the classifier takes for a 0, a 1, … a 9; the effective number of
+# modes makes one number of each row. Such a collapse is easy to see. The common one is partial and is not: the samples
+# are fine digits, only the fours are missing. That is why you count.
 #
 # ## Did it learn the digits by heart?
 #
@@ -455,13 +466,18 @@ for told in (False, True):
 # than the ones that are trained.
 
 # %%
-judge = gan.MLPDiscriminator()
-judge.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
-before = [w.copy() for w in judge.get_weights()]
-judge.trainable = False
-judge.train_on_batch(real[:64], np.ones((64, 1)))
-unmoved = all(np.array_equal(a, b) for a, b in zip(before, judge.get_weights(), strict=True))
+frozen = gan.MLPDiscriminator()
+frozen.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
+before = [weight.copy() for weight in frozen.get_weights()]
+frozen.trainable = False
+with warnings.catch_warnings(record=True) as heard:
+    warnings.simplefilter("always")
+    frozen.train_on_batch(real[:64], np.ones((64, 1)))
+unmoved = all(np.array_equal(old, new) for old, new in zip(before, frozen.get_weights(), strict=True))
 print("the frozen judge after its own training step is unchanged:", unmoved)
+print("what Keras says of it:", {str(warning.message) for warning in heard} or "nothing")
+
+# %%
 noise = gan.sample_noise(64, 64)
 gap = mine(noise, training=True) - mine(noise, training=False)
 print(f"largest difference between the two modes: {float(keras.ops.max(keras.ops.abs(gap))):.2f} of a range of 2")
@@ -481,7 +497,7 @@ corrections.table("03")
 
 # %% tags=["exercise"]
 def best_logit(s):  # s in (0, 0.5)
-    ...
+    return ...
 
 
 # %% tags=["solution"]
@@ -505,7 +521,7 @@ check.exercise("03.1 best logit", best_logit, test_best_logit, hint="softplus ha
 
 # %% tags=["exercise"]
 def my_effective_modes(counts):  # [K] -> number from 1 to K
-    ...
+    return ...
 
 
 # %% tags=["solution"]
