@@ -11,7 +11,8 @@ from scipy.special import expit
 from aigc_course import gan_theory, plots
 
 BLUE, ORANGE = plots.PALETTE[:2]
-_X = gan_theory.make_grid(-6.0, 12.0, 901)
+_X = gan_theory.make_grid(-10.0, 16.0, 1301)  # holds every generator of the sliders up to four standard deviations
+_LEFT, _RIGHT = -4.0, 10.0  # the part that is drawn
 _MEANS = np.linspace(-2.0, 8.0, 61)  # where a generator's mean is tried
 _DATA = {"color": BLUE, "linestyle": "-", "label": "data p"}
 _FAKE = {"color": ORANGE, "linestyle": "--", "label": "generator q"}
@@ -68,7 +69,7 @@ def _game_stage():
     figure, (left, middle, right) = plots.new_figure(11.0, 3.6, columns=3, layout=None)
     figure.subplots_adjust(left=0.05, right=0.985, bottom=0.15, top=0.88, wspace=0.24)
     densities = [left.plot(_X, 0 * _X, **style)[0] for style in (_DATA, _FAKE, _JUDGE | {"label": "best judge D*"})]
-    left.set(title="densities and D*", xlabel="x", xlim=(-4, 10), ylim=(-0.03, 1.5), yticks=[0, 0.5, 1])
+    left.set(title="densities and D*", xlabel="x", xlim=(_LEFT, _RIGHT), ylim=(-0.03, 1.5), yticks=[0, 0.5, 1])
     losses, gradients = ({rule: _with_dot(axes, rule) for rule in _SHOWN} for axes in (middle, right))
     middle.set(xlabel="mean of the generator, D* held fixed", xlim=(-2.3, 8.4), ylim=(-12, 36))
     right.set(xlabel="mean of the generator", xlim=(-2.3, 8.4), ylim=(-4, 9))
@@ -118,7 +119,8 @@ def draw_transport(mean, scale=1.0):
     critic = gan_theory.best_critic(p, q, dx)
     both = np.cumsum([p, q], axis=1) * dx
     stage, lines, area, title = _transport_stage()
-    for line, values in zip(lines, (p, q, (critic - critic.min()) / 10, *both), strict=True):
+    lowest = critic[(_X >= _LEFT) & (_X <= _RIGHT)].min()
+    for line, values in zip(lines, (p, q, (critic - lowest) / 12, *both), strict=True):
         line.set_ydata(values)
     area.set_xy(np.column_stack([np.concatenate([_X, _X[::-1]]), np.concatenate([both[0], both[1][::-1]])]))
     distance, divergence = gan_theory.wasserstein_1d(p, q, dx), gan_theory.jensen_shannon(p, q, dx)
@@ -130,13 +132,13 @@ def draw_transport(mean, scale=1.0):
 def _transport_stage():
     figure, (left, right) = plots.new_figure(9.0, 3.6, columns=2, layout=None)
     figure.subplots_adjust(left=0.07, right=0.98, bottom=0.15, top=0.88, wspace=0.2)
-    styles = (_DATA, _FAKE, _JUDGE | {"label": "best critic f / 10"})
+    styles = (_DATA, _FAKE, _JUDGE | {"label": "best critic f / 12"})
     lines = [left.plot(_X, 0 * _X, **style)[0] for style in styles]
-    left.set(title="densities and best critic", xlabel="x", xlim=(-4, 10), ylim=(-0.03, 1.3))
+    left.set(title="densities and best critic", xlabel="x", xlim=(_LEFT, _RIGHT), ylim=(-0.03, 1.3))
     left.legend(loc="upper right")
     area = right.fill(_X, 0 * _X, color="0.85")[0]
     lines += [right.plot(_X, 0 * _X, **style)[0] for style in (_DATA | {"label": "P"}, _FAKE | {"label": "Q"})]
-    right.set(xlabel="x", xlim=(-4, 10), ylim=(-0.03, 1.05))
+    right.set(xlabel="x", xlim=(_LEFT, _RIGHT), ylim=(-0.03, 1.05))
     right.legend(loc="lower right")
     title = right.set_title(" ")
     return _Stage(figure, [area, *lines, title]), lines, area, title

@@ -94,13 +94,14 @@ SOURCES = (
     "E. Denton, R. Fergus. Stochastic Video Generation with a Learned Prior. ICML, 2018.",
     "C. Donahue, J. McAuley, M. Puckette. Adversarial Audio Synthesis. ICLR, 2019.",
     "B. Hayes. First Links in the Markov Chain. American Scientist, 2013 (on Markov's count of 1913).",
-    "J. Ho et al. Video Diffusion Models. 2022 (arXiv 2204.03458).",
+    "J. Ho et al. Video Diffusion Models. NeurIPS, 2022 (arXiv 2204.03458).",
     "N. Kalchbrenner et al. Video Pixel Networks. ICML, 2017 (arXiv 1610.00527).",
     "T. Karras, S. Laine, T. Aila. A Style-Based Generator Architecture for Generative Adversarial Networks. "
     "CVPR, 2019.",
     "Z. Kong et al. DiffWave: A Versatile Diffusion Model for Audio Synthesis. ICLR, 2021.",
     "X. L. Li et al. Diffusion-LM Improves Controllable Text Generation. NeurIPS, 2022.",
-    "A. van den Oord, N. Kalchbrenner, K. Kavukcuoglu. Pixel Recurrent Neural Networks. 2016 (arXiv 1601.06759).",
+    "A. van den Oord, N. Kalchbrenner, K. Kavukcuoglu. Pixel Recurrent Neural Networks. ICML, 2016 (arXiv 1601.06759).",
+    "OpenAI. Introducing ChatGPT. Web page, 30 November 2022.",
     "R. Rombach et al. High-Resolution Image Synthesis with Latent Diffusion Models. CVPR, 2022.",
     "C. E. Shannon. A Mathematical Theory of Communication. Bell System Technical Journal, 1948.",
     "J. Sohl-Dickstein et al. Deep Unsupervised Learning using Nonequilibrium Thermodynamics. ICML, 2015.",
@@ -201,7 +202,7 @@ def timeline():
     for row, family in enumerate(FAMILIES):
         axes.text(-2.85, row, family.name, fontsize=11, weight="bold", color=family.colour, va="center")
         axes.plot([-0.5, len(years) - 0.5], [row, row], color=family.colour, alpha=0.3, linewidth=1.2, zorder=0)
-        frame = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": family.colour}
+        frame = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": family.colour}
         for year, name, label in HISTORY:
             if name == family.name:
                 _centred(axes, years.index(year), row, label, fontsize=8, linespacing=1.1, bbox=frame)

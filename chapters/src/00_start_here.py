@@ -32,13 +32,15 @@
 # *大约 25 分钟。你要写五个很短的答案，每个不超过一行 NumPy。*
 
 # %%
-import numpy as np
-from IPython.display import Markdown
-
-from aigc_course import check, checkpoints, corrections, datasets, plots, runtime, tour, widgets
+from aigc_course import runtime
 
 print(runtime.setup(seed=0))
 sizes = runtime.sizes("00_start_here")
+
+import numpy as np
+from IPython.display import Markdown
+
+from aigc_course import check, checkpoints, corrections, datasets, plots, tour, widgets
 
 # %%
 gan = checkpoints.load("dcgan-digits")
@@ -117,10 +119,10 @@ plots.show(tour.family_map(), alt="Four families of generative models by four us
 
 # %% [markdown]
 # See that every place is taken: each family has been tried on each kind of data, and no row descends from another. Two
-# places are filled, the usual choice today: text comes from autoregressive Transformers (GPT-2 and its successors),
-# most pictures from diffusion. The course builds models of all four families. The borders are open: latent diffusion,
-# for one, runs a diffusion process inside the code of an autoencoder. And the list is not complete: normalising flows
-# and energy-based models are families too (Bond-Taylor et al., 2022).
+# places are filled, the usual choice at the time of writing: text comes from autoregressive Transformers (GPT-2 and
+# its successors), most pictures from diffusion. The course builds models of all four families. The borders are open:
+# latent diffusion, for one, runs a diffusion process inside the code of an autoencoder. And the list is not complete:
+# normalising flows and energy-based models are families too (Bond-Taylor et al., 2022).
 #
 # None of the four is best at everything (Bond-Taylor et al. compare them at length):
 #
@@ -135,7 +137,7 @@ plots.show(tour.family_map(), alt="Four families of generative models by four us
 # Pixel by pixel, a digit takes 784 passes; DDPM takes 1,000 steps, newer samplers fewer.
 
 # %% [markdown] tags=["zh"]
-# 请注意，每一格都有模型：每个家族都在每种数据上试过，没有哪一行是从另一行派生出来的。涂满颜色的两格是今天的常用选择：
+# 请注意，每一格都有模型：每个家族都在每种数据上试过，没有哪一行是从另一行派生出来的。涂满颜色的两格是写作时的常用选择：
 # 文字来自自回归 Transformer（GPT-2 及其后继者），图片大多来自扩散模型。四个家族的模型，本课程都会搭建。
 # 家族之间的边界是开放的：例如潜在扩散（latent diffusion）就是在自编码器的编码里做扩散。这张表也不完整：
 # 归一化流和基于能量的模型同样是家族（Bond-Taylor 等，2022）。
@@ -158,13 +160,13 @@ plots.show(tour.timeline(), alt="A time line from 1913 to 2022 with one lane for
 # %% [markdown]
 # Years stand in order, not to scale. Markov counted in 1913 how vowels and consonants follow each other in Pushkin's
 # *Eugene Onegin*; Shannon drew random English from such counts in 1948. Both models are autoregressive: the next letter
-# given those before. Neural networks entered that row in 2003. In the form used today, the other three began within
-# three years, 2013 to 2015, each with an idea of its own.
+# given those before. In 2003 Bengio et al. put a neural network in the place of the counts. In the form used today, the
+# other three rows began within three years, 2013 to 2015, each with an idea of its own.
 
 # %% [markdown] tags=["zh"]
 # 年份只按先后排列，不按比例。1913 年，马尔可夫统计了普希金《叶甫盖尼·奥涅金》里元音和辅音怎样前后相接；1948 年，
-# 香农根据这类统计随机写出“英语”。两者都是自回归模型：由前面的字母决定下一个字母。2003 年，神经网络进入这一行。
-# 另外三个家族以今天的形式，在 2013 至 2015 这三年里先后开始，各有各的想法。
+# 香农根据这类统计随机写出“英语”。两者都是自回归模型：由前面的字母决定下一个字母。2003 年，
+# Bengio 等人用神经网络取代了计数。另外三个家族以今天的形式，在 2013 至 2015 这三年里先后开始，各有各的想法。
 
 # %% [markdown]
 # ## From data to a score
@@ -321,34 +323,37 @@ Markdown(tour.score_table({"gap between averages": gaps}))
 # %% [markdown]
 # The grey smudge beats real digits! Two lessons.
 #
-# 1. **The score of real data is not 0.** Two sets of real digits differ by chance. That value is the *floor*: nobody
-#    can be expected to score below it, and a smaller value is a warning, not a triumph.
+# 1. **The score of real data is not 0.** Two sets of real digits differ by chance. That value is the *floor*. A model
+#    that scores below it, as the smudge does, has earned a second look and not a prize.
 # 2. **A trivial model shows what a score is blind to.** This one looks at averages only. The smudge *is* the average,
 #    of 8,000 pictures even, while a set of real digits has the luck of its draw on top.
 #
 # So a better score must look at variety too. The *Fréchet distance* compares the means $m$ and the covariances $C$ of
-# two sets of features, here the mean grey levels of the 49 blocks of 4 × 4 pixels:
+# two sets of features, here the mean grey levels of the 49 blocks of 4 × 4 pixels. As in Heusel et al. (2017), $F$ is
+# the square of a distance, that between two normal distributions with these means and covariances:
 #
 # $$F = \lVert m_A - m_B \rVert^2 + \operatorname{tr}\left(C_A + C_B - 2\,(C_A C_B)^{1/2}\right).$$
 #
-# In one dimension that is $(m_A - m_B)^2 + (s_A - s_B)^2$ with standard deviations $s$. By hand: means equal, $s_A = 0$
-# for a repeated picture, $s_B = 0.3$ for real ones, so $F = 0.09$ although the means agree.
+# Zero is reached only if both agree. In one dimension $F$ is $(m_A - m_B)^2 + (s_A - s_B)^2$ with standard deviations
+# $s$. By hand: means equal, $s_A = 0$ for a repeated picture, $s_B = 0.3$ for real ones, so $F = 0.09$ although the
+# means agree.
 
 # %% [markdown] tags=["zh"]
 # 一团灰影竟然胜过了真实数字！这里有两条教训。
 #
-# 1. **真实数据的分数不是 0。** 两组真实数字之间也有偶然的差别。这个值就是**底线**：不能指望谁比它更低；如果更低，
-#    那是警报，不是胜利。
+# 1. **真实数据的分数不是 0。** 两组真实数字之间也有偶然的差别。这个值就是**底线**。像灰影这样得分比它还低的，
+#    该引起怀疑，而不是得奖。
 # 2. **用一个极简的模型，能看出分数对什么视而不见。** 这个分数只看平均。灰影恰恰**就是**平均，
 #    而且是 8,000 张图的平均；一组真实数字却还带着抽样的运气。
 #
 # 所以更好的分数必须也看多样性。**弗雷歇距离**比较两组特征的均值 $m$ 和协方差 $C$；
-# 这里的特征是 49 个 4 × 4 像素小块的平均灰度：
+# 这里的特征是 49 个 4 × 4 像素小块的平均灰度。与 Heusel 等（2017）一样，这里用的是距离的平方，
+# 也就是具有这些均值和协方差的两个正态分布之间距离的平方：
 #
 # $$F = \lVert m_A - m_B \rVert^2 + \operatorname{tr}\left(C_A + C_B - 2\,(C_A C_B)^{1/2}\right).$$
 #
-# 在一维情形，它就是 $(m_A - m_B)^2 + (s_A - s_B)^2$，$s$ 是标准差。手算一例：均值相等，反复出现的同一张图 $s_A = 0$，
-# 真实图片 $s_B = 0.3$，于是 $F = 0.09$，尽管均值一致。
+# 只有均值和协方差都相同，它才是零。在一维情形，它就是 $(m_A - m_B)^2 + (s_A - s_B)^2$，$s$ 是标准差。
+# 手算一例：均值相等，反复出现的同一张图 $s_A = 0$，真实图片 $s_B = 0.3$，于是 $F = 0.09$，尽管均值一致。
 
 # %%
 sets = {"the generator": gan.sample(sizes.num_pictures, seed=1), **sets}
@@ -411,7 +416,7 @@ widgets.explore(
 # ## 你的机器
 #
 # 两个处理器核、没有网络，就够用了。每章的第一行写明它运行在什么上面；
-# 在终端里输入 `python3 course.py doctor`可以看到更多，包括数据和权重的校验和。
+# 在终端里输入 `python3 course.py doctor` 可以看到更多，包括数据和权重的校验和。
 #
 # - **GPU：** 在装有 NVIDIA 显卡的 Linux 或 WSL2 上运行 `python3 course.py setup gpu`；之后第一行写的就是显卡名。
 # - **后端：** 代码通过 Keras 3 可在 TensorFlow、JAX 和 PyTorch 上运行。要用 JAX，先 `python3 course.py setup jax`，
@@ -424,14 +429,15 @@ median = tour.milliseconds(tour.latent_walk(gan), steps)
 print(f"one step of the first slider: {median:.0f} ms (median of {len(steps)})")
 
 # %% [markdown]
-# A slider feels immediate below about 100 ms. If yours is far above, something else is busy on the machine.
+# A slider feels immediate below about 100 ms (Nielsen, 1993). If yours is far above, something else is busy on the
+# machine.
 #
 # ## The map of the course
 #
 # The table looks into the course's folder when it is drawn; chapters that are there are links.
 
 # %% [markdown] tags=["zh"]
-# 低于约 100 毫秒，滑块就感觉不到延迟。如果你的数远高于此，多半是机器上还有别的程序在忙。
+# 低于约 100 毫秒，滑块就感觉不到延迟（Nielsen，1993）。如果你的数远高于此，多半是机器上还有别的程序在忙。
 #
 # ## 课程地图
 #
@@ -580,7 +586,7 @@ check.exercise(
 # 先是正文依据的文献，再是家族图和时间线上的其他工作。
 
 # %%
-cited = "deeplearningai2017 goodfellow2014 goodfellow2016 heusel2017 ho2020 keras3 kingma2014 radford2016 "
+cited = "deeplearningai2017 goodfellow2014 goodfellow2016 heusel2017 ho2020 keras3 kingma2014 nielsen1993 radford2016 "
 cited += "radford2019 roberts2018 vandenoord2016 vaswani2017 vondrick2016 zhang2017"
 corrections.references(cited.split())
 
