@@ -11,7 +11,7 @@ from scipy.special import expit
 from aigc_course import gan_theory, plots
 
 BLUE, ORANGE = plots.PALETTE[:2]
-_X = gan_theory.make_grid(-10.0, 16.0, 1301)  # holds every generator of the sliders up to four standard deviations
+_X = gan_theory.make_grid(-10.0, 16.0, 651)  # holds every generator of the sliders up to four standard deviations
 _LEFT, _RIGHT = -4.0, 10.0  # the part that is drawn
 _MEANS = np.linspace(-2.0, 8.0, 61)  # where a generator's mean is tried
 _DATA = {"color": BLUE, "linestyle": "-", "label": "data p"}
