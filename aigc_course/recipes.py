@@ -136,6 +136,6 @@ RECIPES = {
     "digit-classifier": Recipe(
         classifier.build_classifier, _train_classifier, _measure_classifier, {"quick": 1, "class": 10, "full": 60}
     ),
-    "mlp-gan-digits": Recipe(build_mlp_gan, _train_gan, _measure_gan, {"quick": 1, "class": 20, "full": 60}),
-    "dcgan-digits": Recipe(build_dcgan, _train_gan, _measure_gan, {"quick": 1, "class": 20, "full": 60}),
+    "mlp-gan-digits": Recipe(build_mlp_gan, _train_gan, _measure_gan, {"quick": 1, "class": 10, "full": 60}),
+    "dcgan-digits": Recipe(build_dcgan, _train_gan, _measure_gan, {"quick": 1, "class": 12, "full": 60}),
 }

@@ -344,8 +344,10 @@ for name, value in scores.items():
 # are plain dust. *Recall* and *effective modes* punish both. course-FID and KID punish everything a little, and no
 # single one of these numbers would be enough.
 #
-# Be honest about the last row, too. The shipped network is good, but several times as far from the held-out digits as
-# real digits are: look for the column of real digits that it has not reached.
+# Be honest about the last row, too. The shipped network trained for 60 passes, and over five sets of samples its
+# course-FID is 5.0 ± 0.8 floors: several times as far from the held-out digits as real digits are, and no nearer than
+# after 24 passes (5.1 ± 0.4). What the longer training bought is precision (0.75 to 0.78) and confidence (0.92 to
+# 0.94). Your twelve passes may well come out level in course-FID, since one set of samples varies by almost 1.
 #
 # ## Collapse
 #
@@ -386,14 +388,17 @@ print(report)
 check.between("gan_images/dcgan_memorisation_z", report.z_score)
 
 # %%
-closest = shipped.sample(1000, seed=1)[report.closest[:16]]
-rows = gan_plots.neighbour_rows(closest, digits.train.images)
+samples = shipped.sample(1000, seed=1)
+kinds = metrics.scorer().probabilities(samples).argmax(axis=1)
+closest = [next(i for i in report.closest if kinds[i] == digit) for digit in range(10)]
+rows = gan_plots.neighbour_rows(samples[closest], digits.train.images)
 names = ["sample", "nearest training digit"]
-plots.show_images(rows, columns=16, row_labels=names, alt="Samples above their nearest training digits")
+plots.show_images(rows, columns=10, row_labels=names, alt="Ten samples above their nearest training digits")
 
 # %% [markdown]
-# The sixteen samples that lie nearest to a training image, each above that image. They have the same class and slant
-# and differ in their strokes: the network has learned what digits look like, not these digits.
+# For each class, the sample that lies nearest to a training image, above that image: the worst cases among 1,000. They
+# share class, slant and width and differ in their strokes: the network has learned what digits look like, not these
+# digits.
 #
 # ## Three losses behind one argument
 #
@@ -430,8 +435,8 @@ for loss in gan.LOSSES:
     trial.compile(recipes.gan_optimizer())
     trial.fit(real, batch_size=64, epochs=sizes.loss_epochs, verbose=0)
     short[loss] = trial.sample(20, seed=3)
-samples = np.concatenate(list(short.values()))
-plots.show_images(samples, columns=20, row_labels=list(short), alt="Samples of three losses")
+made_short = np.concatenate(list(short.values()))
+plots.show_images(made_short, columns=20, row_labels=list(short), alt="Samples of three losses")
 
 # %% [markdown]
 # The same dense network after the same few passes with each loss, from the same twenty codes. So short a training ranks
