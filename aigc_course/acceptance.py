@@ -97,7 +97,8 @@ def unit_tests(backend: str, slow: bool | None = None) -> Stage:
     slow = backend == "tensorflow" if slow is None else slow
     if backend == "torch" and importlib.util.find_spec("torch") is None:
         return Stage(title, missing="SKIPPED: PyTorch is not installed; `python3 course.py setup torch` adds it")
-    return Stage(title, ["tests", *PARALLEL, *([] if slow else ["-m", "not slow"])], {"KERAS_BACKEND": backend})
+    order = "--no-loadscope-reorder"  # as tests/conftest.py has them: the slowest files first
+    return Stage(title, ["tests", *PARALLEL, order, *([] if slow else ["-m", "not slow"])], {"KERAS_BACKEND": backend})
 
 
 def notebook_stages(variables: dict[str, str], parallel: list[str]) -> list[Stage]:

@@ -1,10 +1,15 @@
-"""Settings for all tests: what is marked slow (training, browser) runs on TensorFlow only."""
+"""Settings for all tests: what runs on TensorFlow only, and in what order.
+
+Tests marked ``slow`` (they train a model or open a browser) and ``any_backend`` (they compute without Keras, so that
+another backend would prove nothing new) run on TensorFlow only.
+"""
 
 import os
 
 import pytest
 
 BACKEND = os.environ.get("KERAS_BACKEND") or "tensorflow"
+ONCE = ("slow", "any_backend")
 
 
 def pytest_report_header():
@@ -12,10 +17,14 @@ def pytest_report_header():
     return f"Keras backend: {BACKEND}"
 
 
-def pytest_collection_modifyitems(items):
-    """Skip slow tests on the other backends."""
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Leave out what runs once; put the files with slow tests first, so that no worker waits for them at the end."""
     if BACKEND == "tensorflow":
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
         return
-    for item in items:
-        if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="slow tests run on TensorFlow only"))
+    once = {item for item in items if any(map(item.get_closest_marker, ONCE))}
+    if once:
+        config.hook.pytest_deselected(items=list(once))
+        items[:] = [item for item in items if item not in once]

@@ -15,6 +15,7 @@ from aigc_course.runtime import CourseError
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("tensorflow", "keras", "jax", "torch", "numpy", "matplotlib", "IPython")
+pytestmark = pytest.mark.any_backend
 
 
 def command(*arguments, **variables):

@@ -11,6 +11,8 @@ import test_corrections_text
 from aigc_course import corrections
 from aigc_course.runtime import CourseError
 
+pytestmark = pytest.mark.any_backend
+
 MODULES = (test_corrections_gan_code, test_corrections_mathematics, test_corrections_text)
 TAUGHT = {
     "A": [*range(1, 8), 22, 23, 25, 27, 28],

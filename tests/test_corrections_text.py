@@ -13,6 +13,8 @@ from ledger import Pair, correction
 from aigc_course import corrections
 from aigc_course.runtime import course_root
 
+pytestmark = pytest.mark.any_backend
+
 
 def chapter_source(number):
     """Source text of chapter ``number``, such as "03"."""

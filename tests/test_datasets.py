@@ -15,6 +15,8 @@ from aigc_course.datasets import digits as module
 from aigc_course.datasets import files
 from aigc_course.runtime import CourseError
 
+pytestmark = pytest.mark.any_backend
+
 
 def test_course_digits_have_their_shape_range_and_split():
     digits = datasets.load_digits()

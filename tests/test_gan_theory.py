@@ -278,6 +278,7 @@ def test_best_judge_is_the_logistic_of_the_log_odds():
 # ---------------------------------------------------------------------------------------------------------- pictures
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("draw", [gtp.draw_game, gtp.draw_transport])
 @pytest.mark.parametrize("mean", [-2.0, 3.0, 8.0])
 @pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])

@@ -17,6 +17,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from aigc_course import notebook_runs, notebooks, plots, runtime
 from aigc_course.runtime import CourseError
 
+pytestmark = pytest.mark.any_backend
+
 CHAPTER = """\
 # %% [markdown]
 # # A small chapter

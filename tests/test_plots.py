@@ -12,6 +12,8 @@ from PIL import Image
 
 from aigc_course import plots
 
+pytestmark = pytest.mark.any_backend
+
 
 def decode(data):
     return np.asarray(Image.open(io.BytesIO(data)))

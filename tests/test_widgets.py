@@ -10,6 +10,8 @@ from PIL import Image
 
 from aigc_course import plots, widgets
 
+pytestmark = pytest.mark.any_backend
+
 
 def grey(level, width=4):
     return np.full((3, width), level / 10, np.float32)
