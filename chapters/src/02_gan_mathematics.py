@@ -492,7 +492,7 @@ check.between("gan_mathematics/ring_near_minimax", cover["minimax"].high_quality
 # %% [markdown]
 # See the middle picture: the points keep to where data are, but whole circles are empty. A score that looks at single
 # samples may well call it the better generator. The minimax generator is blurrier and reaches more of the ring. Three
-# seeds, 2,000 steps each: non-saturating 2, 6 and 3 modes of 8, minimax 8, 8 and 8.
+# seeds, 2,000 steps each: non-saturating between 1 and 6 modes of 8, minimax 8 every time.
 #
 # Does the theory above explain this? Only in part. The non-saturating loss charges less for a missing mode and more
 # for a stray sample; but with six or seven modes missing it charges about as much as the other, and its one minimum is
