@@ -25,7 +25,7 @@ def folder() -> Path:
 
 def names() -> list[str]:
     """Names of all checkpoints that have a card, sorted."""
-    return sorted(path.stem for path in folder().glob("*.json"))
+    return sorted(path.stem for path in folder().glob("*.json") if not path.name.startswith("."))
 
 
 def card(name: str) -> dict:
@@ -44,6 +44,8 @@ def load(name: str):
     from aigc_course.recipes import RECIPES
 
     path = checked(folder() / f"{name}{SUFFIX}", card(name)["sha256"])
+    if name not in RECIPES:
+        raise CourseError(f"There is no recipe {name!r}; there are: {', '.join(RECIPES)}.")
     model = RECIPES[name].build()
     try:
         model.load_weights(path)
@@ -83,7 +85,7 @@ def save(name: str, model, card: dict, target: Path | None = None) -> Path:
     finally:
         part.unlink(missing_ok=True)
     card_part = target / f".{name}.part.json"
-    card_part.write_text(json.dumps({**facts, **card}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    card_part.write_text(json.dumps({**facts, **card, **facts}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(card_part, target / f"{name}.json")
     return path
 

@@ -88,8 +88,9 @@ def input_gradient(function, inputs):
         case "torch":
             import torch
 
-            if not inputs.requires_grad:
-                inputs = inputs.detach().requires_grad_(True)
-            total = keras.ops.sum(function(inputs))
-            return torch.autograd.grad(total, inputs, create_graph=True)[0]
+            with torch.enable_grad():
+                if not inputs.requires_grad:
+                    inputs = inputs.detach().requires_grad_(True)
+                total = keras.ops.sum(function(inputs))
+                return torch.autograd.grad(total, inputs, create_graph=True)[0]
     raise ValueError(f"No input gradient for the backend {keras.backend.backend()!r}.")

@@ -15,8 +15,8 @@ from aigc_course.plots import enlarge, image_grid
 def main_directions(generator, count=4):  # -> [K, Z]
     """Unit directions of the code that move the generator's first dense layer most, strongest first.
 
-    The right singular vectors of the layer's kernel (Shen and Zhou, 2021), each output scaled as the normalisation
-    after it scales it. The sign of a singular vector is arbitrary: here its largest number is positive.
+    The left singular vectors of the layer's kernel [Z, units] (Shen and Zhou, 2021), each output scaled as the
+    normalisation after it scales it. The sign of a singular vector is arbitrary: here its largest number is positive.
 
     Raises:
         ValueError: more directions than the code has numbers.
@@ -26,7 +26,9 @@ def main_directions(generator, count=4):  # -> [K, Z]
     if count > len(kernel):
         raise ValueError(f"A code of {len(kernel)} numbers has no {count} directions.")
     gain, variance = (ops.convert_to_numpy(v) for v in (normalisation.gamma, normalisation.moving_variance))
-    directions = np.linalg.svd(kernel * gain / np.sqrt(variance + normalisation.epsilon))[0].T[:count]
+    directions = np.linalg.svd(kernel * gain / np.sqrt(variance + normalisation.epsilon), full_matrices=False)[0].T[
+        :count
+    ]
     signs = np.sign(np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], axis=1))
     return (directions * signs).astype("float32")
 
@@ -60,13 +62,15 @@ def straight(start, end, share):  # [N, Z] x 2 -> [N, Z]
 
 
 def spherical(start, end, share):  # [N, Z] x 2 -> [N, Z]
-    """Interpolation along the great circle between the codes' directions (Shoemake, 1985), row by row.
+    """Interpolation along the great circle between the codes' directions (slerp), row by row.
 
     Rows that point the same way (or opposite ways) have no such circle and are joined by a straight line.
     """
-    units = [code / np.linalg.norm(code, axis=-1, keepdims=True) for code in (start, end)]
+    start, end = (np.asarray(code, "float64") for code in (start, end))
+    units = [code / np.maximum(np.linalg.norm(code, axis=-1, keepdims=True), 1e-12) for code in (start, end)]
     angle = np.arccos(np.clip(np.sum(units[0] * units[1], axis=-1, keepdims=True), -1.0, 1.0))
-    narrow = np.sin(angle) < 1e-6
+    zero = np.minimum(*(np.linalg.norm(code, axis=-1, keepdims=True) for code in (start, end))) == 0
+    narrow = zero | (np.sin(angle) < 1e-4)
     sine = np.where(narrow, 1.0, np.sin(angle))
     arc = (np.sin((1.0 - share) * angle) * start + np.sin(share * angle) * end) / sine
     return np.where(narrow, straight(start, end, share), arc).astype("float32")

@@ -229,15 +229,24 @@ def _belongs(cell, kind: Edition) -> bool:
 def _relocated(text: str, kind: Edition) -> str:
     """Relative links of a text written for ``chapters/``, as they must read in the edition's folder.
 
-    A link to a neighbouring chapter stays: it leads to the neighbour of the same edition.
+    A link to a neighbouring chapter stays where that chapter has the same edition.
     """
 
     def moved(match):
         link = match["link"]
-        stays = re.match(r"[a-z][a-z0-9+.-]*:|#|/", link) or re.fullmatch(r"\d\d_\w+\.ipynb(#.*)?", link)
+        stays = re.match(r"[a-z][a-z0-9+.-]*:|#|/", link) or _is_neighbour(link, kind)
         return match[0] if stays else f"{match['before']}{kind.up}{link}"
 
     return re.sub(r"""(?P<before>\]\(|(?:src|href)=["'])(?P<link>[^)"'\s]+)""", moved, text)
+
+
+def _is_neighbour(link: str, kind: Edition) -> bool:
+    """Whether ``link`` names a chapter that is written, or will be, in the language of this edition."""
+    name = re.fullmatch(r"(\d\d_\w+)\.ipynb(#.*)?", link)
+    if not name or kind.language == "en":
+        return bool(name)
+    source = runtime.course_root() / "chapters" / "src" / f"{name[1]}.py"
+    return source.exists() and kind.folder in editions_of(source)
 
 
 def _add_signpost(cells, kind: Edition, name: str) -> None:
@@ -367,9 +376,17 @@ def _borrow_outputs(notebook: NotebookNode, source: Path) -> None:
     by_id = {cell.id: cell for cell in ran.cells if cell.cell_type == "code"}
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = deepcopy(by_id[cell.id].outputs)
+            cell.outputs = [_output_relocated(output, notebook) for output in deepcopy(by_id[cell.id].outputs)]
             cell.execution_count = by_id[cell.id].execution_count
     notebook.metadata.aigc |= {name: ran.metadata.aigc[name] for name in ("profile", "backend")}
+
+
+def _output_relocated(output: NotebookNode, notebook: NotebookNode) -> NotebookNode:
+    """``output`` with the links of its texts as they must read in the edition's folder."""
+    kind = _edition(notebook.metadata.aigc["edition"])
+    for name in {"text/markdown", "text/html"} & set(output.get("data", {})):
+        output.data[name] = _relocated(output.data[name], kind)
+    return output
 
 
 def run(number: int | str, edition: str = "student", progress: Progress | None = None) -> Path:

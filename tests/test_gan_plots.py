@@ -73,7 +73,8 @@ def test_spherical_keeps_the_length_and_meets_the_ends():
 def test_spherical_of_parallel_codes_is_straight():
     code = np.array([[1.0, 2.0]])
     np.testing.assert_allclose(gan_plots.spherical(code, 3 * code, 0.5), 2 * code, rtol=1e-6)
-    assert np.isfinite(gan_plots.spherical(code, -code, 0.5)).all()
+    np.testing.assert_allclose(gan_plots.spherical(code, -code, 0.25), 0.5 * code, rtol=1e-6)
+    np.testing.assert_allclose(gan_plots.spherical(code, 0 * code, 0.5), 0.5 * code, rtol=1e-6)
 
 
 def test_neighbour_rows_put_the_nearest_below():

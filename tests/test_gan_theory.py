@@ -145,7 +145,7 @@ def test_generator_gradient_by_autodiff(rule):
 
     from aigc_course.compiled import input_gradient
 
-    z = stats.norm.ppf((np.arange(4000) + 0.5) / 4000).astype("float32")
+    z = ops.convert_to_tensor(stats.norm.ppf((np.arange(4000) + 0.5) / 4000).astype("float32"))
     losses = {
         "saturating": lambda a: -ops.softplus(a),
         "non-saturating": lambda a: ops.softplus(-a),
