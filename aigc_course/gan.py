@@ -176,7 +176,7 @@ class RandomShift(layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, images, training=False):  # [B, H, W, C] -> [B, H, W, C]
-        if not training:
+        if not training or not self.pixels:
             return images
         height, width = images.shape[1:3]
         steps = keras.random.randint(

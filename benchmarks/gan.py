@@ -3,7 +3,8 @@
 Usage: python -m benchmarks.gan      (PyTorch's line needs `pip install torch`; so does the comparison)
 
 The PyTorch loop is the usual one: the discriminator on a real batch and on detached fakes, its step, then the generator
-through the discriminator. Same layers, batch of 64 digits, Adam with the same settings, same number of threads.
+through the discriminator. Same layers (no random shifts on either side), batch of 64 digits, Adam with the same
+settings, same number of threads.
 """
 
 import importlib.util
@@ -19,7 +20,7 @@ def keras_steps():
     from aigc_course.datasets import load_digits
 
     images = gan.to_model_range(load_digits().train.images[: BATCH * STEPS])
-    model = recipes.build_dcgan()
+    model = gan.GAN(gan.DCGANGenerator(), gan.DCGANDiscriminator(max_shift=0))
     model.compile(recipes.gan_optimizer())
     return lambda: model.fit(images, batch_size=BATCH, verbose=0)
 
