@@ -184,13 +184,13 @@ def test_both_networks_learn_with_every_loss(loss):
 
 @pytest.mark.parametrize("loss", gan.LOSSES)
 def test_generator_finds_the_data(loss):
-    """Real data around (2, 2, ...), first samples around 0: 1,000 steps at least halve the distance of their means."""
+    """Real data around (2, 2, ...), first samples around 0: 1,000 steps take the means two thirds of the way."""
     model = tiny_gan(loss, normalise=False, hidden=16)
     model.compile(keras.optimizers.Adam(2e-3, beta_1=0.0, beta_2=0.9, use_ema=True, ema_momentum=0.995))
     before = np.linalg.norm(model.sample(200, seed=1).mean(axis=0) - 2.0)
     model.fit(0.5 * data(64 * 1000) + 2.0, batch_size=64, verbose=0)
     assert before > 1.5 * np.sqrt(5)
-    assert np.linalg.norm(model.sample(200, seed=1).mean(axis=0) - 2.0) < before / 2
+    assert np.linalg.norm(model.sample(200, seed=1).mean(axis=0) - 2.0) < 0.35 * before
 
 
 def test_last_batch_may_be_smaller():
