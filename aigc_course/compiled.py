@@ -31,7 +31,13 @@ def compiled(function, *models):
 def _tensorflow(function):
     import tensorflow as tf
 
+    tf.get_logger().addFilter(_wanted)
     return functools.wraps(function)(tf.function(function, reduce_retracing=True))
+
+
+def _wanted(record):
+    """False for TensorFlow's remark that functions of one name were traced several times: so many models were built."""
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _jax(function, models):
