@@ -1,4 +1,4 @@
-"""Autoencoder and variational autoencoder (Kingma and Welling, 2014) for 28 x 28 grey images.
+"""Variational autoencoder (Kingma and Welling, 2014) for 28 x 28 grey images.
 
 Shapes: B batch, N images, K samples a image, Z latent width, H W image side, L labels.   Taught in chapters/08_vae.
 Corrects A26, C23, D7, D8, D9, D10, D25.
@@ -35,7 +35,7 @@ def kl_by_dimension(mean, log_var):  # [B, Z], [B, Z] -> [B, Z]
     return 0.5 * (ops.square(mean) + ops.expm1(log_var) - log_var)
 
 
-def reparameterise(mean, log_var, noise):  # [B, Z] x 3 -> [B, Z]
+def reparameterise(mean, log_var, noise):  # [B, Z] x 2, [..., B, Z] -> [..., B, Z]
     """``z = mean + deviation * noise``: a draw from the posterior through which the gradient passes."""
     return mean + ops.exp(0.5 * log_var) * noise
 
@@ -247,7 +247,7 @@ class VAE(keras.Model):
 
         With ``"bernoulli"``, grey pixels are first drawn as 0 or 1 with this seed.
         """
-        images, rng = self._observed(images, seed), np.random.default_rng(seed)
+        images, rng = self._observed(images, seed), np.random.default_rng([seed, 1])  # not the pixels' numbers again
         noise = rng.standard_normal((len(images), self.latent_dim)).astype("float32")
         return tuple(self._in_batches(self._bound, [images, noise], labels))
 
@@ -265,7 +265,7 @@ class VAE(keras.Model):
         Args:
             batch_size: how many codes are decoded at once.
         """
-        images, rng = self._observed(images, seed), np.random.default_rng(seed)
+        images, rng = self._observed(images, seed), np.random.default_rng([seed, 1])  # not the pixels' numbers again
         condition = self._condition(labels, len(images))
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, not {num_samples}.")
