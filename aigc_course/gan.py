@@ -193,16 +193,38 @@ class RandomShift(layers.Layer):
         return {**super().get_config(), "pixels": self.pixels, "background": self.background, "seed": self.seed}
 
 
-def DCGANDiscriminator(width=64, hidden_dim=256, dropout=0.0, max_shift=2):  # [B, 28, 28, 1] -> [B, 1]
+@keras.saving.register_keras_serializable("aigc_course")
+class BatchMean(layers.Layer):
+    """Appends to each row the mean of all rows of its batch.
+
+    In a discriminator that gets real and generated images in batches of their own, it lets the judge see whether a
+    batch as a whole has what real batches have, every digit in its share, as the batch features of Salimans et al.
+    (2016), Karras et al. (2018) and Lucas et al. (2018) do. A verdict then depends on the other images of the batch.
+    """
+
+    def call(self, rows):  # [B, F] -> [B, 2 F]
+        mean = ops.mean(rows, axis=0, keepdims=True)
+        return ops.concatenate([rows, ops.broadcast_to(mean, ops.shape(rows))], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 2 * input_shape[-1])
+
+
+def DCGANDiscriminator(  # [B, 28, 28, 1] -> [B, 1]
+    width=64, hidden_dim=256, dropout=0.0, max_shift=2, batch_mean=True
+):
     """Convolutional discriminator with strides instead of pooling; its output is a logit.
 
     The dense layer behind the convolutions judges the strokes together: without it the logit is a sum of what was seen
-    place by place. Unlike that of Radford et al. (2016) it has no batch normalisation, which would let one image's
-    verdict depend on its batch and which the gradient penalty forbids (Gulrajani et al., 2017, section 4).
+    place by place. Unlike that of Radford et al. (2016) it has no batch normalisation; what it knows of the batch it
+    knows by ``BatchMean``.
 
     Args:
         max_shift: pixels by which ``RandomShift`` moves images in training; 0 leaves them where they are.
+        batch_mean: False for ``"wasserstein-gp"``, whose penalty needs a critic that judges each image alone (Gulrajani
+            et al., 2017, section 4).
     """
+    batch = [BatchMean(), layers.Dense(hidden_dim // 2), layers.LeakyReLU(0.2)] if batch_mean else []
     return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
@@ -214,6 +236,7 @@ def DCGANDiscriminator(width=64, hidden_dim=256, dropout=0.0, max_shift=2):  # [
             layers.Flatten(),
             layers.Dense(hidden_dim),
             layers.LeakyReLU(0.2),
+            *batch,
             layers.Dropout(dropout),
             layers.Dense(1),
         ],
@@ -235,7 +258,8 @@ class GAN(keras.Model):
         seed: of the noise drawn while training.
 
     Raises:
-        ValueError: unknown loss, smoothing out of range, or networks whose shapes do not fit each other.
+        ValueError: unknown loss, smoothing out of range, networks whose shapes do not fit each other, or a critic for
+            ``"wasserstein-gp"`` that looks at whole batches.
 
     One step computes the sum of two terms. The discriminator's term sees the fakes behind ``stop_gradient``; the
     generator's term calls the discriminator with its variables behind ``stop_gradient``. So each network gets exactly
@@ -248,6 +272,8 @@ class GAN(keras.Model):
         super().__init__()
         _check_networks(generator, discriminator)
         _check_loss(loss)
+        if loss == "wasserstein-gp":
+            _check_critic(discriminator)
         if not 0.0 <= label_smoothing < 0.5:
             raise ValueError(f"label_smoothing must lie in [0, 0.5), not {label_smoothing}.")
         self.generator, self.discriminator = generator, discriminator
@@ -306,3 +332,12 @@ def _check_networks(generator, discriminator):
         raise ValueError(f"The generator makes {made} but the discriminator expects {wanted}.")
     if discriminator.output_shape[1:] != (1,):
         raise ValueError(f"The discriminator must return one logit, [B, 1], not {discriminator.output_shape}.")
+
+
+def _check_critic(critic):
+    for layer in critic.layers:
+        if isinstance(layer, (BatchMean, layers.BatchNormalization)):
+            raise ValueError(
+                f"The gradient penalty needs a critic that judges each image alone; its layer {layer.name!r} mixes the "
+                "batch (DCGANDiscriminator(batch_mean=False) has none)."
+            )

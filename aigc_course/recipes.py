@@ -97,7 +97,8 @@ def build_mlp_gan(**options):
 
 def build_dcgan(**options):
     """The convolutional GAN of chapter 03."""
-    return gan.GAN(gan.DCGANGenerator(), gan.DCGANDiscriminator(), **options)
+    critic = options.get("loss") == "wasserstein-gp"
+    return gan.GAN(gan.DCGANGenerator(), gan.DCGANDiscriminator(batch_mean=not critic), **options)
 
 
 def gan_optimizer(learning_rate=1e-3, ema_momentum=None):
