@@ -12,8 +12,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from aigc_course import checkpoints, classifier, gan, runtime, training
+from aigc_course import checkpoints, classifier, gan, runtime, training, vae
 from aigc_course.datasets import load_digits
+from aigc_course.datasets.augment import Deformed
 from aigc_course.datasets.files import card_of
 
 
@@ -123,20 +124,100 @@ def _train_gan(model, epochs, seed, backup=None):
     )
 
 
-def _measure_gan(model, num_sets=5):
+def _measure_samples(model, num_sets=5, **options):
     """Figures of ``Score.as_dict``, means over sets of 1,000 samples; ``ratio_sd`` is how much one set varies."""
     from aigc_course import metrics
 
-    scores = [metrics.score_images(model.sample(1000, seed=seed)).as_dict() for seed in range(1, num_sets + 1)]
-    figures = {name: float(f"{np.mean([score[name] for score in scores]):.5g}") for name in scores[0]}
-    spread = float(f"{np.std([score['ratio'] for score in scores], ddof=1):.3g}")
+    sets = (model.sample(1000, seed=seed, **options) for seed in range(1, num_sets + 1))
+    scores = [metrics.score_images(images).as_dict() for images in sets]
+    figures = {name: _short(np.mean([score[name] for score in scores])) for name in scores[0]}
+    spread = _short(np.std([score["ratio"] for score in scores], ddof=1))
     return {"num_sets": num_sets, **figures, "ratio_sd": spread, "memorised": any(s["memorised"] for s in scores)}
+
+
+def _short(value):
+    return float(f"{value:.5g}")
+
+
+BETAS = ("0.1", "0.3", "1", "3", "10", "30", "100")
+CLASSES = np.arange(1000) % 10  # what a conditional model is asked for when it is scored
+
+
+def build_vae(**options):
+    """The convolutional VAE of chapter 08 with 32 latent numbers."""
+    encoder, decoder = vae.ConvEncoder(32, 48, 400), vae.ConvDecoder(32, 48, 400)
+    return vae.VAE(32, encoder=encoder, decoder=decoder, **options)
+
+
+def build_plane_vae():
+    """The VAE of two numbers, for the plane of chapter 08."""
+    return vae.VAE(2, network="mlp")
+
+
+def build_small_vae(beta=1.0):
+    """One of the small dense VAEs of the beta ladder."""
+    return vae.VAE(16, beta=beta, encoder=vae.MLPEncoder(16, 128), decoder=vae.MLPDecoder(16, 128))
+
+
+def build_conditional_vae():
+    """The VAE that is told the class."""
+    return vae.VAE(16, network="conv", num_classes=10)
+
+
+def _train_vae(model, epochs, seed, backup=None):
+    """Deformed copies of the training digits, drawn as 0 and 1; the learning rate falls along a cosine."""
+    digits = load_digits().train
+    labels = digits.labels if model.num_classes else None
+    data = Deformed(digits.images, labels, num_copies=min(16, epochs), seed=seed)
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, epochs * len(data), alpha=0.02)
+    model.compile(keras.optimizers.Adam(rate))
+    samples = None if model.num_classes else lambda: model.sample(16)
+    training.fit(model, data, epochs=epochs, seed=seed, backup=backup, samples=samples)
+
+
+def _measure_vae(model, num_samples=1000):
+    """Nats on the 1,000 test digits, binarised once with seed 0: ELBO, its two terms, and the importance-sampled
+    likelihood with ``num_samples`` draws; scores of the samples."""
+    test = load_digits().test
+    labels, asked = (test.labels, {"labels": CLASSES}) if model.num_classes else (None, {})
+    distortion, rate = model.elbo_terms(test.images, labels)
+    figures = {
+        "test_nll": -model.log_likelihood(test.images, num_samples, labels).mean(),
+        "test_nll_samples": num_samples,
+        "test_distortion": distortion.mean(),
+        "test_rate": rate.mean(),
+        "active_units": int(model.active_units(test.images, labels).sum()),
+        "latent_dim": model.latent_dim,
+    }
+    return {**{name: _short(value) for name, value in figures.items()}, **_measure_samples(model, **asked)}
+
+
+def _measure_conditional_vae(model):
+    from aigc_course import metrics
+
+    read = metrics.scorer().probabilities(model.sample(1000, labels=CLASSES, seed=1)).argmax(axis=1)
+    return {"class_accuracy": float((read == CLASSES).mean()), **_measure_vae(model)}
+
+
+def _ladder_recipe(beta):
+    return Recipe(
+        lambda: build_small_vae(float(beta)),
+        _train_vae,
+        lambda model: _measure_vae(model, num_samples=100),
+        {"quick": 1, "class": 10, "full": 40},
+    )
 
 
 RECIPES = {
     "digit-classifier": Recipe(
         classifier.build_classifier, _train_classifier, _measure_classifier, {"quick": 1, "class": 10, "full": 60}
     ),
-    "mlp-gan-digits": Recipe(build_mlp_gan, _train_gan, _measure_gan, {"quick": 1, "class": 10, "full": 60}),
-    "dcgan-digits": Recipe(build_dcgan, _train_gan, _measure_gan, {"quick": 1, "class": 12, "full": 60}),
+    "mlp-gan-digits": Recipe(build_mlp_gan, _train_gan, _measure_samples, {"quick": 1, "class": 10, "full": 60}),
+    "dcgan-digits": Recipe(build_dcgan, _train_gan, _measure_samples, {"quick": 1, "class": 12, "full": 60}),
+    "vae-digits": Recipe(build_vae, _train_vae, _measure_vae, {"quick": 1, "class": 20, "full": 150}),
+    "vae-plane": Recipe(build_plane_vae, _train_vae, _measure_vae, {"quick": 1, "class": 20, "full": 100}),
+    "cvae-digits": Recipe(
+        build_conditional_vae, _train_vae, _measure_conditional_vae, {"quick": 1, "class": 20, "full": 60}
+    ),
+    **{f"vae-beta-{beta}": _ladder_recipe(beta) for beta in BETAS},
 }

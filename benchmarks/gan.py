@@ -7,11 +7,9 @@ through the discriminator. Same layers (no random shifts on either side), batch 
 settings, same number of threads.
 """
 
-import importlib.util
+from benchmarks.side_by_side import compare_training
 
-from benchmarks.side_by_side import measure
-
-BATCH, STEPS, ROUNDS = 64, 20, 5
+BATCH, STEPS = 64, 20
 
 
 def keras_steps():
@@ -96,19 +94,7 @@ def torch_steps():
 
 
 def main():
-    contenders = {"PyTorch, eager": ("benchmarks.gan:torch_steps", {})}
-    for backend in ("tensorflow", "jax", "torch"):
-        contenders[f"aigc_course on {backend}"] = ("benchmarks.gan:keras_steps", {"KERAS_BACKEND": backend})
-    if importlib.util.find_spec("torch") is None:
-        print("PyTorch is not installed: its lines are left out (pip install torch).")
-        contenders = {name: c for name, c in contenders.items() if "orch" not in name}
-    if importlib.util.find_spec("jax") is None:
-        contenders.pop("aigc_course on jax")
-    seconds = measure(contenders, ROUNDS)
-    base = seconds.get("PyTorch, eager")
-    print(f"{'DCGAN, batch of 64':28} {'ms a step':>10} {'times faster than PyTorch eager':>33}")
-    for name, value in seconds.items():
-        print(f"{name:28} {value / STEPS * 1000:10.1f} {base / value if base else float('nan'):33.2f}")
+    compare_training("DCGAN, batch of 64", "benchmarks.gan", STEPS)
 
 
 if __name__ == "__main__":

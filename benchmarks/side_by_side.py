@@ -5,6 +5,7 @@ process warms up, then waits; the parent lets them run one after the other, roun
 """
 
 import importlib
+import importlib.util
 import os
 import statistics
 import subprocess
@@ -33,6 +34,27 @@ def measure(contenders: dict[str, tuple[str, dict]], rounds: int = 7) -> dict[st
         for worker in workers.values():
             worker.kill()
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def compare_training(title: str, module: str, steps: int, rounds: int = 5):
+    """Print milliseconds of a training step on each backend, and how many times faster it is than eager PyTorch's.
+
+    Args:
+        module: has the contenders ``keras_steps`` and ``torch_steps``, which make ``steps`` steps each.
+    """
+    contenders = {"PyTorch, eager": (f"{module}:torch_steps", {})}
+    for backend in ("tensorflow", "jax", "torch"):
+        contenders[f"aigc_course on {backend}"] = (f"{module}:keras_steps", {"KERAS_BACKEND": backend})
+    if importlib.util.find_spec("torch") is None:
+        print("PyTorch is not installed: its lines are left out (pip install torch).")
+        contenders = {name: contender for name, contender in contenders.items() if "orch" not in name}
+    if importlib.util.find_spec("jax") is None:
+        contenders.pop("aigc_course on jax")
+    seconds = measure(contenders, rounds)
+    base = seconds.get("PyTorch, eager", float("nan"))
+    print(f"{title:28} {'ms a step':>10} {'times faster than PyTorch eager':>33}")
+    for name, value in seconds.items():
+        print(f"{name:28} {value / steps * 1000:10.1f} {base / value:33.2f}")
 
 
 def _start(target, environment):

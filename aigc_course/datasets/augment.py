@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from scipy import ndimage
 
-# Interpolation blurs. With this contrast the grey levels of digits spread as before: the sum of x (1 - x) over a picture
-# is 14.6 for the course's digits, 23.5 once they are moved, and 14.6 again with more contrast.
+# Interpolation blurs. With this contrast the grey levels spread as before: the sum of x (1 - x) over a picture is 14.6
+# for the course's digits, 23.5 once they are moved, and 14.6 again with more contrast.
 _CONTRAST = 1.4
 
 
@@ -52,16 +52,18 @@ class Deformed(keras.utils.PyDataset):
 
     Args:
         images: [N, H, W, 1] in [0, 1].
+        labels: [N]; if given, a batch is the pair (images, labels) as one input, for a conditional model.
         num_copies: deformed copies of each, made beforehand (one byte a pixel); the picture itself is one more.
         batch_size: rows a batch; the last one may be smaller.
         seed: of the copies and of the order.
         options: of ``deform``.
     """
 
-    def __init__(self, images, num_copies=16, batch_size=64, seed=0, **options):
+    def __init__(self, images, labels=None, num_copies=16, batch_size=64, seed=0, **options):
         super().__init__()
         copies = [deform(images, seed=[seed, k], **options) for k in range(num_copies)]
         self.pool = np.stack([np.rint(copy * 255).astype("uint8") for copy in (images, *copies)])
+        self.labels = None if labels is None else np.asarray(labels)
         self.batch_size, self.rng = batch_size, np.random.default_rng(seed)
         self.on_epoch_end()
 
@@ -70,7 +72,8 @@ class Deformed(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        return (self.pool[self.copy[rows], rows].astype("float32") / 255.0,)
+        images = self.pool[self.copy[rows], rows].astype("float32") / 255.0
+        return (images,) if self.labels is None else ((images, self.labels[rows]),)
 
     def on_epoch_end(self):
         count = self.pool.shape[1]
