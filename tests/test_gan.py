@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from aigc_course import gan
+from aigc_course import gan, recipes
 
 
 def array(value):
@@ -295,3 +295,24 @@ def test_ranges_go_there_and_back():
 def test_grey_levels_outside_the_range_are_named(value):
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
         gan.to_model_range(np.array([0.5, value]))
+
+
+def test_batch_mean_appends_the_mean_of_all_rows():
+    rows = np.array([[1.0, 5.0, -2.0], [3.0, 1.0, 0.0]], "float32")
+    np.testing.assert_allclose(array(gan.BatchMean()(rows)), [[1, 5, -2, 2, 3, -1], [3, 1, 0, 2, 3, -1]])
+
+
+def test_judge_with_batch_mean_sees_the_company_of_an_image():
+    images = np.random.default_rng(0).uniform(-1, 1, (5, 28, 28, 1)).astype("float32")
+    together, alone = gan.DCGANDiscriminator(width=2), gan.DCGANDiscriminator(width=2, batch_mean=False)
+    others = np.concatenate([images[:1], -images[1:]])
+    assert np.abs(array(together(images))[0] - array(together(others))[0]) > 1e-6
+    np.testing.assert_allclose(array(alone(images))[0], array(alone(others))[0], atol=1e-5)
+
+
+def test_the_gradient_penalty_refuses_a_critic_that_sees_batches():
+    generator = gan.DCGANGenerator(5, width=2)
+    with pytest.raises(ValueError, match="judges each image alone"):
+        gan.GAN(generator, gan.DCGANDiscriminator(width=2), loss="wasserstein-gp")
+    gan.GAN(generator, gan.DCGANDiscriminator(width=2, batch_mean=False), loss="wasserstein-gp")
+    recipes.build_dcgan(loss="wasserstein-gp")
