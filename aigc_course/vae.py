@@ -123,7 +123,7 @@ class VAE(keras.Model):
         self.encoder = encoder or builders[0](latent_dim, num_classes=num_classes)
         self.decoder = decoder or builders[1](latent_dim, num_classes=num_classes)
         self.latent_dim, self.likelihood, self.num_classes = latent_dim, likelihood, num_classes
-        self.image_shape = tuple(self.decoder.output.shape[1:])
+        self.image_shape = tuple(self.decoder.output_shape[1:])
         self.free_bits = free_bits
         self.beta = self.add_weight((), keras.initializers.Constant(beta), trainable=False, name="beta")
         self._add_scale(deviation)

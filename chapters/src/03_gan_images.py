@@ -179,6 +179,11 @@ keras.ops.convert_to_numpy(judge(real[:2]))
 # nothing about digits. `RandomShift` moves every image, real or generated, by up to two pixels before the judge looks
 # (Zhao et al., 2020), so that each image comes in 25 places.
 #
+# And one layer stands near the end. A judge that sees one image at a time cannot object if there are too few twos: each
+# seven it is shown is a fine seven. `BatchMean` tells it the mean of what it noticed in the whole batch, so that a batch
+# with the wrong shares looks fake (Salimans et al., 2016, and Karras et al., 2018, do similar things). On these digits
+# it brought the distance to real ones, measured below, from 5.0 floors to 1.7.
+#
 # ## One step for both
 #
 # In every step the discriminator should move down its own loss and the generator down its own, and neither may disturb
@@ -351,9 +356,8 @@ for name, value in scores.items():
 # are plain dust. *Recall* and *effective modes* punish both. course-FID and KID punish everything a little, and no
 # single one of these numbers would be enough.
 #
-# Be honest about the last row, too. Over five sets of samples the shipped network's course-FID is 5.0 ± 0.8 floors (its
-# card says so): several times as far from the held-out digits as real digits are. Your twelve passes may well come out
-# level or better in this one score, since one set of samples varies by almost 1.
+# Be honest about the last row, too. Over five sets of samples the shipped network's course-FID is 1.7 ± 0.2 floors (its
+# card says so): its digits are still not real ones, and the classifier is surer of real digits than of these.
 #
 # ## Collapse
 #
@@ -603,7 +607,16 @@ check.exercise("03.3 truncation", pairs, test_pairs, hint=hint)
 # ## Sources
 
 # %%
-gans = ["goodfellow2014", "radford2016", "chen2016", "salimans2016", "gulrajani2017", "brock2019", "zhao2020"]
+gans = [
+    "goodfellow2014",
+    "radford2016",
+    "chen2016",
+    "salimans2016",
+    "gulrajani2017",
+    "brock2019",
+    "zhao2020",
+    "karras2018",
+]
 others = ["shen2021", "heusel2017", "binkowski2018", "kynkaanniemi2019"]
 corrections.references([*gans, *others])
 

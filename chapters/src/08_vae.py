@@ -401,8 +401,9 @@ widgets.explore(
 #
 # The commonest way to bring it about is a loss that takes the *mean* over pixels, as most ready-made losses do, and
 # adds the KL. One nat of distortion then counts 1/784, which is $\beta = 784$. Three remedies are in use. A *warm-up*
-# (Bowman et al., 2016) lets $\beta$ grow from 0 at first, here it is 0 for one epoch. *Free bits* (Kingma et al., 2016) let each number
-# say a little, here 0.2 nats, for nothing. And one can get the weight right. What does each do for the two networks?
+# (Bowman et al., 2016) lets $\beta$ grow from 0 at first; here it is 0 for one epoch. *Free bits* (Kingma et al., 2016)
+# let each number say a little, here 0.2 nats, for nothing. And one can get the weight right. What does each do for the
+# two networks?
 
 
 # %%
@@ -584,10 +585,10 @@ plots.show_images(np.concatenate(rows), columns=20, row_labels=["real, held out"
 
 # %% [markdown]
 # The GAN's strokes have sharp edges; the VAE's are soft, and some of its samples lie between two classes: codes from
-# the prior that no digit uses. course-FID looks at samples only and punishes exactly that. It would not notice if a model
-# could not represent the digit in front of you; the likelihood would, and it hardly notices a small share of bad
-# samples: mixing one per cent of good samples into noise costs at most $\log 100 = 4.6$ nats (Theis et al., 2016). Each
-# score rewards what it looks at.
+# the prior that no digit uses. course-FID looks at samples only and punishes exactly that. It would not notice if a
+# model could not represent the digit in front of you; the likelihood would. That one in turn hardly notices bad
+# samples: mix one per cent of good ones into 99 per cent of noise, and it falls by at most $\log 100 = 4.6$ nats (Theis
+# et al., 2016). Each score rewards what it looks at.
 #
 # Two test digits, and the way between them in both models (the GAN has no encoder: it starts from its nearest sample):
 
