@@ -179,10 +179,10 @@ keras.ops.convert_to_numpy(judge(real[:2]))
 # nothing about digits. `RandomShift` moves every image, real or generated, by up to two pixels before the judge looks
 # (Zhao et al., 2020), so that each image comes in 25 places.
 #
-# And one layer stands near the end. A judge that sees one image at a time cannot object if there are too few twos: each
-# seven it is shown is a fine seven. `BatchMean` tells it the mean of what it noticed in the whole batch, so that a batch
-# with the wrong shares looks fake (Salimans et al., 2016, and Karras et al., 2018, do similar things). On these digits
-# it brought the distance to real ones, measured below, from 5.0 floors to 1.7.
+# And one layer stands near the end. A judge that sees one image at a time cannot object to too few twos: each seven it
+# is shown is a fine seven. `BatchMean` tells it the mean of what it noticed in the whole batch, so that a batch with
+# the wrong shares looks fake (Salimans et al., 2016, and Karras et al., 2018, do similar things). On these digits it
+# brought the distance to real ones, measured below, from 5.0 floors to 1.7.
 #
 # ## One step for both
 #

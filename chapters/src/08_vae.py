@@ -500,17 +500,19 @@ used_ink = [row.sum(axis=(1, 2, 3)).mean() for row in rows]
 assert np.all(np.diff(used_ink) > 0), "each step should add ink"
 
 # %% [markdown]
-# **Repair.** Encode a damaged digit and decode the result: what is not digit-like has no code. For a hole, keep the
-# known pixels and repeat.
+# **Repair.** Encode a damaged digit, decode, put back the pixels that are known, and repeat: what is missing is filled
+# in with what digits usually have there.
 
 # %%
-for kind in ("noise", "hole", "half"):
+for kind in ("hole", "half", "noise"):
     rows = vae_plots.damaged_rows(shipped, digits.test.images[20:36], kind, seed=0)
     labels = ["original", kind, "repaired"]
     plots.show_images(rows, columns=16, row_labels=labels, alt=f"Test digits, damaged by {kind}, and repaired")
 
 # %% [markdown]
-# Where two readings are possible the repair chooses one, and sometimes the wrong one.
+# Where two readings are possible the repair chooses one, and sometimes the wrong one. Noise on all pixels defeats it:
+# the encoder was never shown such images and answers with nonsense. A network that shall remove noise must be trained
+# on noisy images (Vincent et al., 2008).
 #
 # **Odd ones out.** An image to which the model gives little likelihood should be odd. Put upper halves of digits on
 # lower halves of others, and see whether the likelihood tells such chimeras from digits; the area under the ROC curve
@@ -757,7 +759,7 @@ check.exercise("08.4 shell", codes_on_the_shell, test_shell, hint="Divide each r
 
 # %%
 models = ["kingma2014", "rezende2014", "burda2016", "sohn2015", "higgins2017", "kingma2016", "bowman2016", "alemi2018"]
-others = ["williams1992", "mohamed2020", "salakhutdinov2008", "theis2016", "nalisnick2019"]
+others = ["williams1992", "mohamed2020", "salakhutdinov2008", "theis2016", "nalisnick2019", "vincent2008"]
 corrections.references([*models, *others])
 
 # %% [markdown]
