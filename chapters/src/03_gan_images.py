@@ -183,8 +183,8 @@ keras.ops.convert_to_numpy(judge(real[:2]))
 # is shown is a fine seven. Real and generated images come to it in batches of their own, and `BatchMean` appends to
 # what it noticed in each image the mean of that over the batch. A batch with the wrong shares then looks fake, and the
 # verdict on an image depends on its company (Salimans et al., 2016, and Karras et al., 2018, do similar things). With
-# it, and a small dense layer behind it, the distance to real digits fell from 5.0 floors to the 1.7 that you will
-# measure below.
+# it, and a small dense layer behind it, the distance to real digits that you will measure below fell from 5.0 floors to
+# 1.7, 2.1 and 2.1 in three trainings.
 #
 # ## One step for both
 #
