@@ -47,7 +47,9 @@ from aigc_course import (
 )
 
 plane = checkpoints.load("vae-plane")
-plots.show(vae_plots.plane_grid(plane), alt="A square of digits that change into one another from place to place")
+plots.show(
+    vae_plots.plane_grid(plane, side=14), alt="A square of digits that change into one another from place to place"
+)
 
 # %% [markdown]
 # Every digit here was decoded from two numbers, one for its column and one for its row. Neighbours resemble each other,
