@@ -67,10 +67,10 @@ def logistic_log_likelihood(images, mean, log_scale):  # [..., H, W, C] x 2, [H,
     Salimans et al., 2017, section 2.1), so these are probabilities, not densities, and divided by 784 log 2 they are
     bits per dimension.
     """
-    inverse, half = ops.exp(-log_scale), 0.5 / (GREY_LEVELS - 1)
+    inverse, half = ops.exp(-ops.maximum(log_scale, -7.0)), 0.5 / (GREY_LEVELS - 1)  # narrower is rounding error
     upper, lower = (images - mean + half) * inverse, (images - mean - half) * inverse
     # log(sigmoid(u) - sigmoid(l)) = -softplus(-u) - softplus(l) + log(1 - exp(l - u))
-    inside = -ops.softplus(-upper) - ops.softplus(lower) + ops.log(-ops.expm1(lower - upper))
+    inside = -ops.softplus(-upper) - ops.softplus(lower) + ops.log(-ops.expm1(-2.0 * half * inverse))
     first, last = images < half, images > 1.0 - half
     return _sum_pixels(ops.where(first, -ops.softplus(-upper), ops.where(last, -ops.softplus(lower), inside)))
 
@@ -161,15 +161,13 @@ class VAE(keras.Model):
         return outputs if condition is None else {**outputs, "condition": condition}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        if sample_weight is not None:
-            raise ValueError("A VAE's bound has no sample weights.")
         mean, log_var, condition = y_pred["mean"], y_pred["log_var"], y_pred.get("condition")
         noise = keras.random.normal(ops.shape(mean), seed=self.seed_generator)
         outputs = self._outputs(reparameterise(mean, log_var, noise), condition, training=training)
         distortion = -ops.mean(self._log_likelihood(y_pred["observed"], outputs))
         rates = ops.mean(kl_by_dimension(mean, log_var), axis=0)  # [Z]
         for tracker, value in zip(self.trackers, (distortion, ops.sum(rates)), strict=True):
-            tracker.update_state(value)
+            tracker.update_state(value, sample_weight=ops.shape(mean)[0])
         return distortion + self.beta * ops.sum(ops.maximum(rates, self.free_bits))
 
     def _one_hot(self, labels):
@@ -210,7 +208,13 @@ class VAE(keras.Model):
     # For users: NumPy in, NumPy out
 
     def fit(self, x=None, y=None, **options):
-        """``keras.Model.fit`` for images [N, H, W, 1] in [0, 1] and, if conditional, their labels [N]."""
+        """``keras.Model.fit`` for images [N, H, W, 1] in [0, 1] and, if conditional, their labels [N].
+
+        A data set brings ``(images,)`` or ``((images, labels),)`` and is not checked.
+        """
+        for name in ("sample_weight", "class_weight"):
+            if options.get(name) is not None:
+                raise ValueError(f"A VAE is trained without {name}: its loss is the plain mean of the bound.")
         if isinstance(x, np.ndarray):
             x = self._images(x)
             if self.num_classes:
@@ -238,7 +242,11 @@ class VAE(keras.Model):
         return self.decode(self.encode(images, labels)[0], labels)
 
     def interpolate(self, first, second, num_steps=9, labels=None):  # [H, W, 1] x 2 -> [S, H, W, 1]
-        """The decoded way from one image to another, on the straight line between their posterior means."""
+        """The decoded way from one image to another, on the straight line between their posterior means.
+
+        Args:
+            labels: if conditional, one label for the whole way.
+        """
         start, end = self.encode(np.stack([first, second]), None if labels is None else np.resize(labels, 2))[0]
         shares = np.linspace(0.0, 1.0, num_steps)[:, None]
         return self.decode(
@@ -292,14 +300,16 @@ class VAE(keras.Model):
         return self.encode(images, labels)[0].var(axis=0) > threshold
 
     def _in_batches(self, function, arrays, labels, batch_size=512):
-        arrays = [*arrays, *self._condition(labels, len(arrays[0]))]
+        count = len(arrays[0])
+        arrays = [*arrays, *self._condition(labels, count)]
+        if not count:  # some backends refuse to convolve nothing
+            arrays = [np.zeros((1, *array.shape[1:]), "float32") for array in arrays]
         parts = []
-        for i in range(0, max(1, len(arrays[0])), batch_size):
+        for i in range(0, max(1, count), batch_size):
             results = function(*(ops.convert_to_tensor(array[i : i + batch_size]) for array in arrays))
-            parts.append(
-                [ops.convert_to_numpy(r) for r in (results if isinstance(results, (tuple, list)) else [results])]
-            )
-        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+            results = results if isinstance(results, (tuple, list)) else [results]
+            parts.append([ops.convert_to_numpy(result) for result in results])
+        return [np.concatenate(part)[:count] for part in zip(*parts, strict=True)]
 
     def _condition(self, labels, count):
         return [np.eye(self.num_classes, dtype="float32")[self._labels(labels, count)]] if self.num_classes else []
@@ -318,7 +328,7 @@ class VAE(keras.Model):
         return images
 
     def _labels(self, labels, count):
-        labels = np.asarray([] if labels is None else labels)
+        labels = np.asarray([] if labels is None else labels, None if count else "int64")
         if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
             raise ValueError(f"This VAE is conditional: it needs one whole-number label for each of {count} images.")
         if count and not (labels.min() >= 0 and labels.max() < self.num_classes):
