@@ -90,7 +90,6 @@ SOURCES = (
     "Y. Bengio, R. Ducharme, P. Vincent, C. Jauvin. A Neural Probabilistic Language Model. JMLR 3, 2003.",
     "S. Bond-Taylor, A. Leach, Y. Long, C. G. Willcocks. Deep Generative Modelling: A Comparative Review of VAEs, "
     "GANs, Normalizing Flows, Energy-Based and Autoregressive Models. IEEE TPAMI, 2022 (arXiv 2103.04922).",
-    "S. R. Bowman et al. Generating Sentences from a Continuous Space. CoNLL, 2016.",
     "E. Denton, R. Fergus. Stochastic Video Generation with a Learned Prior. ICML, 2018.",
     "C. Donahue, J. McAuley, M. Puckette. Adversarial Audio Synthesis. ICLR, 2019.",
     "B. Hayes. First Links in the Markov Chain. American Scientist, 2013 (on Markov's count of 1913).",
