@@ -9,7 +9,7 @@ settings, same number of threads.
 
 from benchmarks.side_by_side import compare_training
 
-BATCH, STEPS = 64, 20
+BATCH, STEPS = 64, 60
 
 
 def keras_steps():
