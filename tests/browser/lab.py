@@ -39,6 +39,7 @@ QUIET = (
 SETTINGS = {
     "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/docmanager-extension/plugin.jupyterlab-settings": {"autosave": False},  # it would save after 2 minutes
 }
 
 # Times from a key press to the next picture, both taken by the page itself: when the new <img> is in the page, and
