@@ -48,6 +48,7 @@ def binarise(images, seed=0):  # [N, ...] in [0, 1] -> [N, ...] of 0 and 1
 
 def bernoulli_log_likelihood(images, logits):  # [..., H, W, C] x 2 -> [...]
     """Log-probability of binary pixels, summed: ``x l - log(1 + e^l)``, safe for any logit."""
+    images, logits = ops.convert_to_tensor(images), ops.convert_to_tensor(logits)
     return _sum_pixels(images * logits - ops.softplus(logits))
 
 
@@ -56,6 +57,7 @@ def gaussian_log_likelihood(images, mean, log_deviation):  # [..., H, W, C] x 2,
 
     With deviation ``sqrt(1/2)`` it is minus the squared error and a constant: the squared error has a weight in it.
     """
+    images, mean = ops.convert_to_tensor(images), ops.convert_to_tensor(mean)
     error = (images - mean) * ops.exp(-log_deviation)
     return _sum_pixels(-0.5 * ops.square(error) - log_deviation - 0.5 * LOG_TWO_PI)
 
@@ -67,6 +69,7 @@ def logistic_log_likelihood(images, mean, log_scale):  # [..., H, W, C] x 2, [H,
     Salimans et al., 2017, section 2.1), so these are probabilities, not densities, and divided by 784 log 2 they are
     bits per dimension.
     """
+    images, mean = ops.convert_to_tensor(images), ops.convert_to_tensor(mean)
     inverse, half = ops.exp(-ops.maximum(log_scale, -7.0)), 0.5 / (GREY_LEVELS - 1)  # narrower is rounding error
     upper, lower = (images - mean + half) * inverse, (images - mean - half) * inverse
     # log(sigmoid(u) - sigmoid(l)) = -softplus(-u) - softplus(l) + log(1 - exp(l - u))

@@ -696,3 +696,14 @@ def test_logistic_stays_finite_where_the_mean_is_far_away_or_the_scale_nearly_ze
 def test_no_samples_give_no_likelihood():
     with pytest.raises(ValueError, match="num_samples must be at least 1"):
         tiny_vae().log_likelihood(images(), num_samples=0)
+
+
+def test_likelihoods_take_numpy_arrays():
+    x, outputs = images(), np.random.default_rng(2).normal(size=(3, *SHAPE)).astype("float32")
+    scale = tensor(np.zeros(SHAPE))
+    for value in (
+        vae.bernoulli_log_likelihood(x, outputs),
+        vae.gaussian_log_likelihood(x, outputs, scale),
+        vae.logistic_log_likelihood(x, outputs, scale),
+    ):
+        assert array(value).shape == (3,) and np.isfinite(array(value)).all()
