@@ -17,12 +17,17 @@ from aigc_course.compiled import compiled, input_gradient
 LOSSES = ("non-saturating", "minimax", "wasserstein-gp")
 
 
-def to_model_range(images):  # [...] in [0, 1] -> [-1, 1]
-    """Bring grey levels to the range of the generator's tanh. Raises ValueError outside [0, 1] or on NaN."""
+def demand_unit_range(images):  # [...] -> [...]
+    """``images`` as a float32 array. Raises ValueError outside [0, 1] or on NaN."""
     images = np.asarray(images, dtype="float32")
     if images.size and not (images.min() >= 0.0 and images.max() <= 1.0):
         raise ValueError(f"Images must lie in [0, 1]; these run from {images.min():.3g} to {images.max():.3g}.")
-    return images * 2.0 - 1.0
+    return images
+
+
+def to_model_range(images):  # [...] in [0, 1] -> [-1, 1]
+    """Bring grey levels to the range of the generator's tanh. Raises ValueError outside [0, 1] or on NaN."""
+    return demand_unit_range(images) * 2.0 - 1.0
 
 
 def to_images(outputs):  # [...] in [-1, 1] -> [0, 1]

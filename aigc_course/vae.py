@@ -13,6 +13,7 @@ from keras import ops
 from scipy.special import logsumexp
 
 from aigc_course.compiled import compiled
+from aigc_course.gan import demand_unit_range, sample_noise
 from aigc_course.vae_networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 
 LIKELIHOODS = ("bernoulli", "gaussian", "logistic")
@@ -237,8 +238,7 @@ class VAE(keras.Model):
 
     def sample(self, num_images, labels=None, seed=0):  # -> [N, H, W, 1]
         """The mean images of ``num_images`` codes drawn from the prior; the same seed gives the same images."""
-        noise = np.random.default_rng(seed).standard_normal((num_images, self.latent_dim))
-        return self.decode(noise, labels)
+        return self.decode(sample_noise(num_images, self.latent_dim, seed), labels)
 
     def reconstruct(self, images, labels=None):  # [N, H, W, 1] -> [N, H, W, 1]
         """Each image decoded from the mean of its posterior."""
@@ -325,10 +325,7 @@ class VAE(keras.Model):
         images = np.asarray(images)
         if images.shape[1:] != self.image_shape:
             raise ValueError(f"Images must have the shape {['N', *self.image_shape]}, not {list(images.shape)}.")
-        images = images.astype("float32", copy=False)
-        if images.size and not (images.min() >= 0.0 and images.max() <= 1.0):
-            raise ValueError(f"Images must lie in [0, 1]; these run from {images.min():.3g} to {images.max():.3g}.")
-        return images
+        return demand_unit_range(images)
 
     def _labels(self, labels, count):
         labels = np.asarray([] if labels is None else labels, None if count else "int64")
