@@ -19,7 +19,7 @@ would only put a ceiling on the score. Figures alone therefore occur only with a
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from babel import Locale
@@ -93,13 +93,12 @@ def load_dates(
     Raises:
         CourseError: unknown target or language; a negative number of pairs, or more than there are texts.
     """
-    if target not in TARGETS:
-        raise CourseError(f"Dates cannot be translated to {target!r}; choose one of {', '.join(TARGETS)}.")
+    _demand_target(target)
     if languages is None:
         languages = LANGUAGES if target == "iso" else ("en",)
     chosen = [pattern for language in _checked_languages(languages) for pattern in _table(language).values()]
     parts = zip(split_days(seed), (num_train, num_validation, num_test), strict=True)
-    return Dates(*(_draw(chosen, target, days, count, [seed, k]) for k, (days, count) in enumerate(parts)))
+    return Dates(*(_draw(chosen, target, days, count, [seed, k]) for k, (days, count) in enumerate(parts, 1)))
 
 
 def split_days(seed: int = 0) -> tuple[list[date], list[date], list[date]]:
@@ -126,6 +125,7 @@ def write(day: date, pattern: str) -> str:
 
 def translation(day: date, target: str = "iso", weekday: bool = False) -> str:
     """The one right answer: ``"2021-03-04"``, ``"二〇二一年三月四日"``, or that followed by ``"星期四"``."""
+    _demand_target(target)
     if target == "iso":
         return day.isoformat()
     return _table("zh")["zh numerals weekday" if weekday else "zh numerals"](day)
@@ -141,25 +141,31 @@ class Pattern:
     finish: Callable[[str], str] = str
 
     def __call__(self, day: date) -> str:
-        return self.finish(self.template % Fields(day, self.locale))
+        return self.finish(self.template % _fields(day, self.locale))
 
     @property
     def tells_weekday(self) -> bool:
         return any(f"%({field})s" in self.template for field in ("E", "EEEE", "narrow", "tian"))
 
 
-class Fields:
-    """The parts of a date by the letters of the locale data (y, MMMM, dd, EEEE ...), and ours by a word.
+class Fields(dict):
+    """The parts of a date by the letters of the locale data (y, MMMM, dd, EEEE ...), ours by a word; made on demand.
 
     Args:
         locale: whose names of months and weekdays, "en_GB" for example.
     """
 
     def __init__(self, day: date, locale: str):
+        super().__init__()
         self.day, self.locale = day, locale
 
-    def __getitem__(self, field: str) -> str:
-        return _FIELDS[field](self.day, self.locale)
+    def __missing__(self, field: str) -> str:
+        self[field] = _FIELDS[field](self.day, self.locale)
+        return self[field]
+
+
+# Kept for a moment: all patterns of one day share the parts.
+_fields = lru_cache(maxsize=16)(Fields)
 
 
 @cache
@@ -171,10 +177,7 @@ def _names(locale: str, kind: str, width: str) -> tuple[str, ...]:
 
 def _abbreviated(day, locale):
     """The short name of the month with a full stop, unless it is the whole name (May)."""
-    short, whole = (
-        _names(locale, "months", "abbreviated")[day.month - 1],
-        _names(locale, "months", "wide")[day.month - 1],
-    )
+    short, whole = (_names(locale, "months", width)[day.month - 1] for width in ("abbreviated", "wide"))
     return short if short == whole else short + "."
 
 
@@ -326,6 +329,11 @@ def _table(language: str) -> dict[str, Pattern]:
     return found | {name: Pattern(name, rest[0], *(rest[1:] or (names,))) for name, rest in custom.items()}
 
 
+def _demand_target(target: str):
+    if target not in TARGETS:
+        raise CourseError(f"Dates cannot be translated to {target!r}; choose one of {', '.join(TARGETS)}.")
+
+
 def _checked_languages(languages) -> tuple[str, ...]:
     """The languages without repetitions, in the order of LANGUAGES; CourseError for others, and for none."""
     languages = (languages,) if isinstance(languages, str) else tuple(languages)
@@ -340,9 +348,10 @@ def _draw(chosen: list[Pattern], target: str, days: list[date], count: int, seed
     """``count`` pairs of a day and a pattern in random order, passing over a text that is there already."""
     if count < 0:
         raise CourseError(f"The number of pairs cannot be negative; it was {count}.")
+    if count > len(days) * len(chosen):
+        raise CourseError(f"{count:,} pairs were asked for; {len(days):,} days have {len(chosen)} forms each.")
     pairs, seen = Pairs([], [], [], []), set()
-    cells = np.random.default_rng(seed).permutation(len(days) * len(chosen)) if count else ()
-    for cell in cells:
+    for cell in np.random.default_rng(seed).permutation(len(days) * len(chosen)) if count else ():
         if len(pairs) == count:
             break
         day, pattern = days[cell // len(chosen)], chosen[cell % len(chosen)]
@@ -355,5 +364,7 @@ def _draw(chosen: list[Pattern], target: str, days: list[date], count: int, seed
         pairs.patterns.append(pattern.name)
         pairs.dates.append(day)
     if len(pairs) < count:
-        raise CourseError(f"{count:,} pairs were asked for, but {len(days):,} days give only {len(pairs):,} texts.")
+        raise CourseError(
+            f"{count:,} pairs were asked for; {len(days):,} days give only {len(pairs):,} different texts."
+        )
     return pairs
