@@ -2,7 +2,8 @@
 
 ``image_grid`` and ``png`` are fast enough for a slider; ``show_images`` and ``show_curves`` put a picture into the
 notebook, ``draw_images`` and ``draw_curves`` return the same picture without showing it. Labels are English: the
-default font has no Chinese glyphs.
+default font has no Chinese glyphs. A picture with Chinese characters is ``Markup``, written in HTML, where the
+browser has the glyphs.
 
 Shapes: N images, H height, W width, C colour channels (1 grey or 3 red, green, blue). Images hold values in [0, 1].
 """
@@ -57,6 +58,45 @@ class Picture:
         encoded = base64.b64encode(self.data).decode("ascii")
         bundle = {"text/plain": f"[picture: {self.alt}]", "text/html": self.html(), "image/png": encoded}
         return bundle, {"image/png": {"alt": self.alt}}
+
+
+class Markup:
+    """A picture in HTML with its alt text, for what Matplotlib cannot write: Chinese characters, text that wraps.
+
+    The body has to show in light and dark themes and without trust, where JupyterLab drops scripts, style sheets, SVG
+    and CSS variables: inline styles, translucent colours over the page's own ground, the page's own text colour.
+
+    Args:
+        body: HTML that needs nothing from outside; its texts are escaped already.
+        alt: what a reader who cannot see it should hear.
+        role: "img" is heard as one picture, ``alt`` alone; "group" is heard as ``alt`` and then the body itself, right
+            for a real table.
+    """
+
+    def __init__(self, body, alt, role="img"):
+        if not str(alt).strip():
+            raise ValueError("Say in alt what there is to see in this picture.")
+        if role not in ("img", "group"):
+            raise ValueError(f'role must be "img" or "group", not {role!r}.')
+        self.body, self.alt, self.role = str(body), str(alt), role
+
+    def html(self):
+        """A ``<div>`` that needs nothing from outside."""
+        return f'<div role="{self.role}" aria-label="{html.escape(self.alt)}">{self.body}</div>'
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        bundle = {"text/plain": f"[picture: {self.alt}]", "text/html": self.html()}
+        return bundle, {"text/html": {"alt": self.alt}}
+
+
+def stack(*pictures):
+    """``Markup`` of several, one above the other."""
+    if not pictures:
+        raise ValueError("There is nothing to stack.")
+    alt = " ".join(picture.alt for picture in pictures)
+    if all(picture.role == "img" for picture in pictures):
+        return Markup("".join(picture.body for picture in pictures), alt)
+    return Markup("".join(picture.html() for picture in pictures), f"{len(pictures)} pictures", "group")
 
 
 def img(data, alt):
@@ -203,12 +243,12 @@ def show_curves(curves, x=None, xlabel="step", ylabel="", title="", log=False, b
 
 
 def show(picture, alt=""):
-    """Put an array, a figure, PNG bytes or a ``Picture`` into the notebook; in a terminal print its alt text.
+    """Put an array, a figure, PNG bytes, ``Picture`` or ``Markup`` into the notebook; in a terminal print its alt text.
 
     Args:
-        alt: the text for readers who cannot see it; needed unless ``picture`` is a ``Picture``.
+        alt: the text for readers who cannot see it; needed unless ``picture`` is a ``Picture`` or ``Markup``.
     """
-    if not isinstance(picture, Picture):
+    if not isinstance(picture, Picture | Markup):
         if not alt:
             raise ValueError("Say in alt=... what there is to see in this picture.")
         picture = Picture(png(picture, level=6), alt)

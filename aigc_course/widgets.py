@@ -2,11 +2,11 @@
 
 ``explore(draw, angle=slider(0, 90, 1, 45, "Angle"))`` shows the controls above the picture ``draw(angle=45)``. The
 function must give the same picture for the same values (use a fixed seed), in well under 100 ms, as PNG bytes, a
-picture array or a Matplotlib figure. Every control is tried at both ends and in the middle when the panel is made, so
-a function that breaks at the far end of a slider fails the cell. Core ipywidgets only: nothing is loaded from outside.
+picture array, a Matplotlib figure or ``plots.Markup``. Every control is tried at both ends and in the middle when the
+panel is made, so a function that breaks at the far end of a slider fails the cell. Core ipywidgets only: nothing is
+loaded from outside.
 """
 
-import base64
 import html
 import math
 import time
@@ -94,7 +94,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Text:
-    """A line of text; ``examples`` are tried when the panel is made, as is the empty line."""
+    """A line of text, followed letter by letter; ``examples`` and the empty line are tried when the panel is made."""
 
     value: str
     label: str
@@ -104,7 +104,9 @@ class Text:
         return list(dict.fromkeys(["", self.value, *self.examples]))
 
     def build(self):
-        box = ipywidgets.Text(value=self.value, description=self.label, layout={"width": "36em"})
+        box = ipywidgets.Text(
+            value=self.value, description=self.label, continuous_update=True, layout={"width": "36em"}
+        )
         box.style.description_width = "14em"
         return box, box
 
@@ -129,9 +131,9 @@ def explore(draw, alt, **controls):
 
     Args:
         draw: called with one keyword argument for each control; returns PNG bytes, a picture array ([H, W], [H, W, 1]
-            or [H, W, 3] in [0, 1] or uint8), a Matplotlib figure or a ``plots.Picture``.
-        alt: what the picture shows, for readers who cannot see it; the values of the controls are added. Or a function
-            of the same arguments as ``draw`` that returns the text.
+            or [H, W, 3] in [0, 1] or uint8), a Matplotlib figure, a ``plots.Picture`` or ``plots.Markup``.
+        alt: what the picture shows, for readers who cannot see it; the values of the controls are added, and what a
+            ``plots.Markup`` says itself. Or a function of the same arguments as ``draw`` that returns the text.
         controls: ``slider(...)``, ``choice(...)`` or ``text(...)``, named like the arguments of ``draw``.
 
     Returns:
@@ -147,7 +149,7 @@ def explore(draw, alt, **controls):
 class Panel(ipywidgets.VBox):
     """Controls above a picture; made by ``explore``.
 
-    ``values``: what the controls say now, a dict.   ``picture``: the ``plots.Picture`` on show.
+    ``values``: what the controls say now, a dict.   ``picture``: the ``plots.Picture`` or ``plots.Markup`` on show.
     ``seconds``: how long the last drawing took.   ``error``: the sentence on show after a failure, else "".
     """
 
@@ -226,12 +228,15 @@ class Panel(ipywidgets.VBox):
             self.draw_now()
 
     def _picture(self, values):
-        """``plots.Picture`` for ``values``; takes the time."""
+        """``plots.Picture`` or ``plots.Markup`` for ``values``; takes the time."""
         start = time.perf_counter()
-        data = plots.png(self._draw(**values))
+        drawn = self._draw(**values)
+        drawn = drawn if isinstance(drawn, plots.Markup) else plots.Picture(plots.png(drawn), "")
         self.seconds = time.perf_counter() - start
         words = self._alt(**values) if callable(self._alt) else f"{self._alt.rstrip('.')}. {_words(values)}."
-        return plots.Picture(data, words)
+        if isinstance(drawn, plots.Markup):
+            return plots.Markup(drawn.body, words if callable(self._alt) else f"{words} {drawn.alt}", drawn.role)
+        return plots.Picture(drawn.data, words)
 
     def _try_positions(self):
         for position in self.positions():
@@ -243,11 +248,9 @@ class Panel(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **kwargs):
         """The widget, and beside it the picture for readers whose notebook has no kernel."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        bundle["text/plain"] = f"[sliders: {self.picture.alt}]"
-        bundle["text/html"] = self.picture.html()
-        bundle["image/png"] = base64.b64encode(self.picture.data).decode("ascii")
-        return bundle, {"image/png": {"alt": self.picture.alt}}
+        picture, metadata = self.picture._repr_mimebundle_()
+        picture["text/plain"] = f"[sliders: {self.picture.alt}]"
+        return super()._repr_mimebundle_(**kwargs) | picture, metadata
 
 
 def _words(values):
