@@ -385,9 +385,10 @@ widgets.explore(
 # - **Sliders** call a plain function of their values. Without a running kernel you see the last picture instead.
 # - **Seeds** fix what is random: same seed, machine and backend, same numbers. Another backend draws other numbers,
 #   which is why promised results are bands.
-# - **Profiles** set the sizes. `class`, the default, trains for about two minutes and then loads shipped weights;
-#   `quick` is a short check; `full` is the run that made the weights. Choose before you start: `AIGC_PROFILE=quick
-#   python3 course.py lab` (in PowerShell, `$env:AIGC_PROFILE = "quick"` on a line of its own).
+# - **Profiles** set the sizes. `class` (the default) trains for up to about four minutes in a chapter; where longer
+#   training is needed, shipped weights are used beside it. `quick` is a short check. `full` trains longer, in chapter
+#   03 for as many epochs as the shipped weights had; `aigc-course train` makes those. Choose before you start:
+#   `AIGC_PROFILE=quick python3 course.py lab` (in PowerShell, `$env:AIGC_PROFILE = "quick"` on a line of its own).
 #
 # ## Your machine
 #
@@ -409,8 +410,9 @@ widgets.explore(
 # - **笔记本**各自独立，从头到尾运行。每一本在 `chapters/src` 里有源文件；参考答案在 `chapters/solutions`。
 # - **滑块**调用一个只取决于滑块值的普通函数。没有内核运行时，你看到的是最后一张图。
 # - **种子**固定随机的部分：种子、机器、后端相同，数就相同。换一个后端会抽到别的随机数，所以承诺的结果是一个范围。
-# - **档位**决定规模。默认的 `class` 现场训练约两分钟，再载入随课程附带的权重；`quick` 是短时间的检查；
-#   `full` 是制作这些权重的那次运行。请在启动前选择：
+# - **档位**决定规模。默认的 `class` 每章现场训练最多约四分钟；需要训练更久的地方，同时使用随课程附带的权重。
+#   `quick` 是短时间的检查。`full` 训练得更久，在第 03 章里轮数与附带的权重相同；
+#   那些权重由 `aigc-course train` 制作。请在启动前选择：
 #   `AIGC_PROFILE=quick python3 course.py lab`（在 PowerShell 里先单独运行一行 `$env:AIGC_PROFILE = "quick"`）。
 #
 # ## 你的机器

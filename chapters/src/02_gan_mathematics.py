@@ -22,7 +22,7 @@
 # Wasserstein distance. They are written out; empty them and type them again, and the cell after each tells whether
 # yours agrees. Five exercises wait at the end.
 #
-# *About 60 minutes, two to three of them training.*
+# *About 60 minutes, one to two of them training.*
 
 # %%
 from aigc_course import runtime
@@ -490,9 +490,9 @@ check.between("gan_mathematics/ring_modes_minimax", cover["minimax"].modes_hit)
 check.between("gan_mathematics/ring_near_minimax", cover["minimax"].high_quality)
 
 # %% [markdown]
-# See the middle picture: the points keep to where data are, but whole circles are empty. A score that looks at single
+# See the middle picture: most points lie where data are, but whole circles are empty. A score that looks at single
 # samples may well call it the better generator. The minimax generator is blurrier and reaches more of the ring. Three
-# seeds, 2,000 steps each: non-saturating between 1 and 6 modes of 8, minimax 8 every time.
+# seeds, 2,000 steps each: non-saturating 2, 6 and 3 modes of 8, minimax 8 every time.
 #
 # Does the theory above explain this? Only in part. The non-saturating loss charges less for a missing mode and more
 # for a stray sample; but with six or seven modes missing it charges about as much as the other, and its one minimum is
@@ -555,9 +555,9 @@ corrections.show("D22", "D25")
 # %% [markdown]
 # The documents' "examples" (D26) repeat the formulas and hold no number; the three numbers near the top of this
 # chapter take their place. The faults in their listings (B16, B17: arguments swapped, samples made outside the tape)
-# and the score in its repaired form (B19) are run in chapter 03. And where GANs are credited with text (B20), remember
-# $\frac{d}{d\mu} \mathbb{E}[h(G(z))] = \mathbb{E}[h'(G(z))]$: it needs samples that move a little when $\mu$ does. A
-# generator that picks one word of a list makes none. All corrections of this chapter in one table:
+# stand in chapter 03's table, and that chapter scores in the repaired form (B19). And where GANs are credited with text
+# (B20), remember $\frac{d}{d\mu} \mathbb{E}[h(G(z))] = \mathbb{E}[h'(G(z))]$: it needs samples that move a little when
+# $\mu$ does. A generator that picks one word of a list makes none. All corrections of this chapter in one table:
 
 # %%
 corrections.table("02")
