@@ -27,42 +27,17 @@ def all_days():
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 WEEKDAYS = {"mon": 0, "tue": 1, "wed": 2, "thu": 3, "fri": 4, "sat": 5, "sun": 6}
 WEEKDAYS |= {character: k for k, character in enumerate("一二三四五六日")} | {"天": 6}
-DAY_WORDS = [
-    "first",
-    "second",
-    "third",
-    "fourth",
-    "fifth",
-    "sixth",
-    "seventh",
-    "eighth",
-    "ninth",
-    "tenth",
-    "eleventh",
-    "twelfth",
-    "thirteenth",
-    "fourteenth",
-    "fifteenth",
-    "sixteenth",
-    "seventeenth",
-    "eighteenth",
-    "nineteenth",
-    "twentieth",
-    "twenty-first",
-    "twenty-second",
-    "twenty-third",
-    "twenty-fourth",
-    "twenty-fifth",
-    "twenty-sixth",
-    "twenty-seventh",
-    "twenty-eighth",
-    "twenty-ninth",
-    "thirtieth",
-    "thirty-first",
-]
-ONES = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-TEENS = ["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
+ONES = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+TEENS = (
+    "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
 TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+DAY_WORDS = (
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh",
+    "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth",
+    "twentieth", "twenty-first", "twenty-second", "twenty-third", "twenty-fourth", "twenty-fifth", "twenty-sixth",
+    "twenty-seventh", "twenty-eighth", "twenty-ninth", "thirtieth", "thirty-first",
+)  # fmt: skip
 
 
 def century(year):
@@ -127,13 +102,10 @@ def read(text):
 
 def some_days():
     """A thousand days, among them the edges of centuries, months and years of two digits."""
-    days = [
-        FIRST,
-        LAST,
-        *(datetime.date(y, m, d) for y in (1999, 2000, 2001, 2009, 2010, 2020) for m, d in ((1, 1), (12, 31))),
-    ]
-    days += [datetime.date(2000, 2, 29), datetime.date(2068, 2, 29)]
-    return days + [FIRST + datetime.timedelta(days=int(k)) for k in np.random.default_rng(0).integers(0, 36_525, 986)]
+    edges = [FIRST, LAST, datetime.date(2000, 2, 29), datetime.date(2068, 2, 29)]
+    for year in (1999, 2000, 2001, 2009, 2010, 2020):
+        edges += [datetime.date(year, 1, 1), datetime.date(year, 12, 31)]
+    return edges + [FIRST + datetime.timedelta(days=int(k)) for k in np.random.default_rng(0).integers(0, 36_525, 984)]
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
@@ -192,9 +164,8 @@ def test_numbers_in_words_at_the_edges():
     assert module.write(datetime.date(2000, 5, 31), "en month full stop") == "May 31, 2000"
     assert module.write(datetime.date(2030, 10, 20), "zh numerals") == "二〇三〇年十月二十日"
     assert module.write(datetime.date(2030, 10, 31), "zh numerals nian") == "二〇三〇年十月卅一日"
-    ordinals = [
-        module.write(datetime.date(2021, 1, day), "en ordinal month").split()[0] for day in (1, 2, 3, 11, 12, 13)
-    ]
+    days = [datetime.date(2021, 1, day) for day in (1, 2, 3, 11, 12, 13)]
+    ordinals = [module.write(day, "en ordinal month").split()[0] for day in days]
     assert ordinals == ["1st", "2nd", "3rd", "11th", "12th", "13th"]
     assert module.translation(datetime.date(2021, 3, 7), "zh", weekday=True) == "二〇二一年三月七日星期日"
 
@@ -202,8 +173,8 @@ def test_numbers_in_words_at_the_edges():
 def test_there_are_many_patterns_with_names_of_their_own():
     english, chinese = module.patterns("en"), module.patterns("zh")
     assert len(english) >= 20 and len(chinese) >= 12 and not set(english) & set(chinese)
-    texts = [pattern(datetime.date(2021, 9, 4)) for pattern in ALL.values()]
-    assert len(set(texts)) >= len(ALL) - 1  # GB and AU differ in June and July
+    days = [datetime.date(2021, month, 24) for month in range(1, 13)] + [DAY]
+    assert len({tuple(map(pattern, days)) for pattern in ALL.values()}) == len(ALL)
 
 
 def test_figures_alone_have_the_year_in_front():
