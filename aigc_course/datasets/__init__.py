@@ -1,5 +1,7 @@
-"""Data sets of the course: one loader each, from ``data/``, checked against a card, without a network."""
+"""Data sets of the course: one loader each, without a network; files in ``data/`` are checked against a card."""
 
+from aigc_course.datasets.dates import load_dates
 from aigc_course.datasets.digits import load_digits, load_fashion
+from aigc_course.datasets.pairs import load_pairs
 
-__all__ = ["load_digits", "load_fashion"]
+__all__ = ["load_dates", "load_digits", "load_fashion", "load_pairs"]
