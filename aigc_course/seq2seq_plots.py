@@ -23,7 +23,7 @@ from aigc_course.runtime import CourseError
 _SIGNS = {" ": "␣", "\u3000": "␣", "\xa0": "␣", "\t": "␣", "\n": "␣"}
 _NAMES = {"␣": "space", "␀": "padding", "⊢": "start", "⊣": "end", "�": "unknown character"}
 _SILENT = "␀⊢⊣"
-_BLUE, _ORANGE, _GREEN, _GREY = (30, 125, 190), (213, 94, 0), (0, 158, 115), (128, 128, 128)
+_BLUE, _ORANGE, _GREEN, _GREY = (20, 135, 215), (213, 94, 0), (0, 158, 115), (128, 128, 128)
 _TEXT = "font-size:14px;line-height:20px"
 _SMALL = "font-size:11px;line-height:20px;opacity:.8"
 _CELL = "padding:3px 14px 3px 4px;text-align:left;font-size:14px;line-height:20px"
@@ -50,7 +50,7 @@ _SHADES = [(f'<i style="background:{_tint(k / 100)}" title="', f': {k / 100:.2f}
 def _width(token):
     """Pixels that a token needs in a column; characters as wide as high count twice."""
     units = sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in sign(token))
-    return max(20, 8 * units + 5)
+    return max(20, 8 * units + 4 + 6 * (len(token) > 1))
 
 
 def _letter(token, style="text-align:center"):
@@ -63,7 +63,7 @@ def _letter(token, style="text-align:center"):
 
 def _grid(columns, cells):
     """A CSS grid of ``cells``, HTML in reading order; it scrolls sideways where it is too wide."""
-    style = f"display:grid;grid-template-columns:{columns};gap:1px;white-space:nowrap;{_TEXT}"
+    style = f"display:grid;grid-template-columns:{columns};grid-auto-rows:20px;gap:1px;white-space:nowrap;{_TEXT}"
     return f'<div style="overflow-x:auto;padding:2px 0 6px 0"><div style="{style}">{cells}</div></div>'
 
 
@@ -166,15 +166,16 @@ def _row(token, probability, percents, heads):
 
 
 _LEGEND = (
-    f'<div style="{_SMALL};display:flex;gap:1px;padding:0 0 4px 0"><span>weight 0&nbsp;</span>'
+    f'<div style="display:flex;gap:1px;padding:0 0 4px 0"><span style="{_SMALL}">weight 0&nbsp;</span>'
     + "".join(f'<i style="width:20px;height:12px;margin-top:4px;background:{_tint(k / 4)}"></i>' for k in range(5))
-    + "<span>&nbsp;1 · point at a cell for its number</span></div>"
+    + f'<span style="{_SMALL}">&nbsp;1 · point at a cell for its number</span></div>'
 )
 
 
 def translation_view(translation, title=""):
     """The written characters with their probabilities, and below them the attention map."""
-    return stack(confidence_strip(translation, title), attention_map(translation))
+    strip = confidence_strip(translation, title)
+    return stack(strip, attention_map(translation)) if len(translation.tokens) else strip
 
 
 def decoding_step(translation, step):
@@ -197,14 +198,14 @@ def decoding_step(translation, step):
 def _written(tokens, step):
     box = "min-width:20px;padding:0 4px;text-align:center;border-radius:3px;font-size:20px;line-height:30px"
     done = "".join(f'<div style="{box};background:{_tint(0)}">{_letter(token, "")}</div>' for token in tokens[:step])
-    place = f'<div style="{box};border:2px dashed rgb(30,125,190);line-height:26px">?</div>'
+    place = f'<div style="{box};border:2px dashed rgb(20,135,215);line-height:26px">?</div>'
     count = f'<div style="{_SMALL};line-height:30px;padding-left:8px">step {step + 1} of {len(tokens)}</div>'
     return f'<div style="display:flex;flex-wrap:wrap;gap:3px;min-height:30px;padding:2px 0">{done}{place}{count}</div>'
 
 
 def _candidates(candidates, taken):
     rows = [
-        (_letter(token, ""), share, "rgb(30,125,190)" if token == taken else _tint(0.35), "taken" * (token == taken))
+        (_letter(token, ""), share, "rgb(20,135,215)" if token == taken else _tint(0.35), "taken" * (token == taken))
         for token, share in candidates
     ]
     return _bars(rows + [("&nbsp;", None, "", "")] * (5 - len(rows)))
@@ -308,7 +309,7 @@ def weights_bars(labels, weights, title=""):
         raise ValueError(f"There are {len(labels)} labels for {len(weights)} weights; one each, and at least one.")
     if not ((weights >= 0) & (weights <= 1)).all():
         raise ValueError(f"The weights must lie in [0, 1], but these are {weights.tolist()}.")
-    rows = [(_letter(label, ""), weight, "rgb(30,125,190)", "") for label, weight in zip(labels, weights, strict=True)]
+    rows = [(_letter(label, ""), weight, "rgb(20,135,215)", "") for label, weight in zip(labels, weights, strict=True)]
     said = ", ".join(f"{_name(label)} {weight:.3f}" for label, weight in zip(labels, weights, strict=True))
     return Markup(_title(title) + _bars(rows), f"{title or 'Weights'}: {said}.")
 
@@ -348,11 +349,12 @@ def translation_panel(model):
     """``draw(text, **settings)`` for ``widgets.explore``: the translation of ``text`` with confidences and attention.
 
     ``settings`` go to ``model.translate_in_detail``: beam_width, temperature, seed, length_penalty. What the model
-    refuses, such as a text that is too long, is said in words.
+    refuses, such as a text that is too long, is said in words. With a temperature above 0 tokens are drawn, and the
+    beam width is not used.
     """
 
     def draw(text, **settings):
-        return _or_refusal(lambda: translation_view(_translate(model, text, settings)))
+        return _or_refusal(lambda: translation_view(_translate(model, text, settings), _remark(settings)))
 
     return draw
 
@@ -374,7 +376,14 @@ def step_panel(model):
 
 
 def _translate(model, text, settings):
+    settings = {**settings, "beam_width": 1} if _remark(settings) else settings
     return model.translate_in_detail([text], **settings)[0]
+
+
+def _remark(settings):
+    """What to say when a temperature and a beam are asked for at once: one draws, the other searches."""
+    both = settings.get("temperature", 0) > 0 and settings.get("beam_width", 1) > 1
+    return "Drawn with this temperature; the beam width is for temperature 0 only." if both else ""
 
 
 def _or_refusal(draw):

@@ -10,6 +10,7 @@ import re
 import struct
 import symtable
 from collections import Counter
+from html.parser import HTMLParser
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -60,6 +61,23 @@ def output_texts(notebook):
         for kind, value in output.get("data", {}).items():
             if kind.startswith("text/") or kind == "application/json":
                 yield number, re.sub(r"base64,[A-Za-z0-9+/=]+", "base64,", str(value))
+
+
+def elements(notebook):
+    """Cell number, name and attributes of every HTML element in every output."""
+    for number, output in outputs(notebook):
+        reader = _Elements()
+        reader.feed(str(output.get("data", {}).get("text/html", "")))
+        yield from ((number, tag, held) for tag, held in reader.found)
+
+
+class _Elements(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
 
 
 # Rules about the run
@@ -259,12 +277,32 @@ def words_between(notebook):
 
 
 def described(notebook):
-    """Every picture in an output carries an alternative text."""
-    return [
-        f"cell {number}: a picture without alt text; show it by plots.show(picture, alt=...) or widgets.explore"
+    """Every picture in an output carries an alternative text, one that is written in HTML too."""
+    advice = "a picture without alt text; show it by plots.show(picture, alt=...) or widgets.explore"
+    found = [
+        f"cell {number}: {advice}"
         for number, output in outputs(notebook)
         for kind in output.get("data", {})
         if kind.startswith("image/") and not str(output.metadata.get(kind, {}).get("alt", "")).strip()
+    ]
+    return found + [f"cell {number}: {advice}" for number, tag, held in elements(notebook) if _silent(tag, held)]
+
+
+def _silent(tag, held) -> bool:
+    """An element that is seen as a picture and not heard as one."""
+    return (tag == "img" and not held.get("alt")) or (held.get("role") == "img" and not held.get("aria-label"))
+
+
+def self_contained(notebook):
+    """No HTML in an output has a script, a style sheet or a part from elsewhere: it shows the same without trust."""
+    foreign = {"script", "style", "link", "iframe", "object", "embed", "svg"}
+    return [
+        f"cell {number}: HTML with a <{tag}> that JupyterLab drops where a notebook is not trusted, or fetches"
+        for number, tag, held in elements(notebook)
+        if tag in foreign
+        or not (held.get("src") or "data:").startswith("data:")
+        or re.search(r"url\(|var\(", held.get("style") or "")
+        or any(name.startswith("on") for name in held)
     ]
 
 
@@ -311,6 +349,7 @@ RULES = (
     same_as_package,
     words_between,
     described,
+    self_contained,
     headings,
     no_stranded_code,
 )

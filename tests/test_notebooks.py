@@ -353,6 +353,10 @@ def printed(text):
     return new_output("stream", name="stdout", text=text)
 
 
+def html_output(text):
+    return new_output("display_data", data={"text/html": text})
+
+
 def shown(png=None, alt="A picture", **data):
     data = data | ({"image/png": base64.b64encode(png).decode()} if png else {})
     return new_output("display_data", data=data, metadata={"image/png": {"alt": alt}} if alt else {})
@@ -412,6 +416,20 @@ FAULTY = [
     (rules.words_between, ran(*CODE), "4 code cells"),
     (rules.described, ran(new_code_cell("1", outputs=[shown(SMALL, alt=" ")])), "without alt"),
     (rules.described, ran(new_code_cell("1", outputs=[shown(SMALL, alt=None)])), "without alt"),
+    (rules.described, ran(new_code_cell("1", outputs=[html_output('<div role="img"><i></i></div>')])), "without alt"),
+    (
+        rules.described,
+        ran(new_code_cell("1", outputs=[html_output('<p><img src="data:,x" alt=""></p>')])),
+        "without alt",
+    ),
+    (rules.self_contained, ran(new_code_cell("1", outputs=[html_output("<script>1</script>")])), "<script>"),
+    (
+        rules.self_contained,
+        ran(new_code_cell("1", outputs=[html_output('<img alt="A" src="//x.org/a.png">')])),
+        "<img>",
+    ),
+    (rules.self_contained, ran(new_code_cell("1", outputs=[html_output('<i style="color:var(--a)"></i>')])), "<i>"),
+    (rules.self_contained, ran(new_code_cell("1", outputs=[html_output('<b onclick="f()">a</b>')])), "<b>"),
     (rules.headings, ran(new_markdown_cell("## A"), new_markdown_cell("## A")), "called 'A'"),
     (rules.headings, ran(new_markdown_cell("## 1. A"), new_markdown_cell("## 3. B")), "section 3 follows"),
     (rules.headings, ran(new_markdown_cell("# Again")), "2 titles"),
@@ -440,8 +458,10 @@ def test_no_rule_fires_on_a_good_notebook():
         new_markdown_cell("## 2. Two"),
         tagged(printed("4")),
         new_code_cell(
-            "plots.show(picture, alt='A')", outputs=[shown(SMALL, **{"text/html": "<img src='data:base64,/tmp/aa'>"})]
+            "plots.show(picture, alt='A')",
+            outputs=[shown(SMALL, **{"text/html": "<img alt='A' src='data:base64,/tmp/aa'>"})],
         ),
+        new_code_cell("m", outputs=[html_output(plots.Markup('<i style="color:red">月</i>', "A < B").html())]),
     )
     assert rules.findings(good) == []
 

@@ -110,6 +110,30 @@ def test_titles_do_not_cover_images():
     assert (titled == 0).sum() >= (plain == 0).sum() == 2 * 20 * 20
 
 
+def test_markup_is_heard_as_its_text():
+    picture = plots.Markup("<i>月</i>", 'Month "<&')
+    data, metadata = picture._repr_mimebundle_()
+    assert data == {
+        "text/plain": '[picture: Month "<&]',
+        "text/html": '<div role="img" aria-label="Month &quot;&lt;&amp;"><i>月</i></div>',
+    }
+    assert metadata == {"text/html": {"alt": picture.alt}}
+    for wrong in ({"alt": " "}, {"alt": "A", "role": "table"}):
+        with pytest.raises(ValueError, match=r"alt|role"):
+            plots.Markup("<i></i>", **wrong)
+
+
+def test_stacked_markup_keeps_every_text():
+    month, day = plots.Markup("月", "Month."), plots.Markup("日", "Day.")
+    both = plots.stack(month, day)
+    assert (both.body, both.alt, both.role) == ("月日", "Month. Day.", "img")
+    table = plots.Markup("<table></table>", "A table.", "group")
+    mixed = plots.stack(month, table)
+    assert mixed.role == "group" and mixed.body == month.html() + table.html()
+    with pytest.raises(ValueError, match="nothing to stack"):
+        plots.stack()
+
+
 def test_curves_are_described():
     picture = plots.draw_curves({"loss": [3.0, 1.0, 2.0]}, xlabel="epoch", ylabel="nats", title="Training")
     assert picture.alt == "Training over epoch (nats): loss from 3 to 2, between 1 and 3."
@@ -147,7 +171,9 @@ def test_outside_a_notebook_the_text_is_printed(capsys):
     plots.show(np.zeros((2, 2)), alt="A black square")
     plots.show_images(np.zeros((2, 2, 2)))
     plots.show_curves({"a": [1, 2]})
-    assert capsys.readouterr().out.splitlines()[0] == "[picture: A black square]"
+    plots.show(plots.Markup("月", "Month"))
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "[picture: A black square]" and printed[-1] == "[picture: Month]"
     with pytest.raises(ValueError, match="alt"):
         plots.show(np.zeros((2, 2)))
 

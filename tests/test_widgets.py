@@ -180,6 +180,40 @@ def test_steps_stay_round():
     assert made.children[0].children[0].value == 0.3
 
 
+@pytest.fixture
+def echo():
+    """A panel that shows in HTML what its text control says."""
+
+    def draw(text):
+        return plots.Markup(f"<b>{text}</b>", f"{len(text)} characters.")
+
+    return widgets.explore(draw, alt="An echo", text=widgets.text("三月", "Text", examples=["x" * 60]))
+
+
+def test_markup_follows_the_text_letter_by_letter(echo):
+    box = echo.inputs["text"]
+    assert box.continuous_update
+    assert echo.picture.alt == "An echo. text = 三月. 2 characters."
+    for typed in ("三", "", "九日"):
+        box.value = typed
+        assert echo.children[-1].value == echo.picture.html()
+        assert f"<b>{typed}</b>" in echo.picture.html() and f"{len(typed)} characters." in echo.picture.alt
+
+
+def test_without_a_kernel_the_markup_is_there_and_no_png(echo):
+    data, metadata = echo._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data and "image/png" not in data
+    assert data["text/html"] == echo.picture.html() and data["text/plain"].startswith("[sliders: An echo.")
+    assert metadata == {"text/html": {"alt": echo.picture.alt}}
+
+
+def test_alt_of_markup_can_be_a_function():
+    made = widgets.explore(
+        lambda n: plots.Markup("日" * n, "Days."), alt=lambda n: f"{n} days", n=widgets.slider(0, 3, 1, 2, "Days")
+    )
+    assert made.picture.alt == "2 days" and made.picture.body == "日日"
+
+
 def test_without_a_kernel_the_picture_is_there(panel):
     data, metadata = panel._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data

@@ -42,23 +42,24 @@ SETTINGS = {
     "@jupyterlab/docmanager-extension/plugin.jupyterlab-settings": {"autosave": False},  # it would save after 2 minutes
 }
 
-# Times from a key press to the next picture, both taken by the page itself: when the new <img> is in the page, and
-# when it is decoded and a frame has begun that shows it.
+# Times from a key press to the next picture, both taken by the page itself: when the new <img> (or the new HTML of a
+# picture without one) is in the page, and when it is decoded and a frame has begun that shows it.
 WATCH = """handle => {
   const panel = handle.closest('.widget-vbox');
   const times = window.aigcTimes = [];
-  let pressed = null, shown = panel.querySelector('img').src;
+  const look = () => panel.querySelector('img')?.src ?? panel.querySelector('[role=img], [role=group]')?.outerHTML;
+  let pressed = null, shown = look();
   window.aigcKey = () => { pressed = performance.now(); };
   handle.addEventListener('keydown', window.aigcKey, true);
   window.aigcObserver = new MutationObserver(() => {
-    const image = panel.querySelector('img');
-    if (!image || image.src === shown) return;
-    shown = image.src;
+    const image = panel.querySelector('img'), now = look();
+    if (!now || now === shown) return;
+    shown = now;
     if (pressed === null) return;
     const start = pressed, dom = performance.now() - start;
     pressed = null;
     const painted = () => times.push([dom, performance.now() - start]);
-    image.decode().catch(() => null).then(() => requestAnimationFrame(painted));
+    (image?.decode() ?? Promise.resolve()).catch(() => null).then(() => requestAnimationFrame(painted));
   });
   window.aigcObserver.observe(panel, {subtree: true, childList: true, attributes: true, attributeFilter: ['src']});
 }"""
@@ -130,7 +131,8 @@ class Lab:
 
     def pictures_without_alt(self):
         """How many pictures in outputs have no alt text."""
-        return self.page.locator(".jp-OutputArea img:not([alt]), .jp-OutputArea img[alt='']").count()
+        silent = ("img:not([alt])", "img[alt='']", "[role=img]:not([aria-label])", "[role=img][aria-label='']")
+        return self.page.locator(", ".join(f".jp-OutputArea {kind}" for kind in silent)).count()
 
     def sliders(self):
         """The handles of all sliders, in order."""

@@ -5,6 +5,7 @@ import statistics
 import nbformat
 import pytest
 
+from aigc_course import notebook_runs
 from tests.browser import lab as browser
 
 AIM = 100  # milliseconds from key press to new picture, on an idle machine with two cores
@@ -33,15 +34,28 @@ fragile = widgets.explore(draw_or_fail, alt="A grey box", size=widgets.slider(0,
 first_time = False
 fragile
 """
+TYPED = """
+from types import SimpleNamespace
+import numpy as np
+from aigc_course import seq2seq_plots, widgets
+
+class Backwards:
+    def translate_in_detail(self, texts):
+        return [SimpleNamespace(source_tokens=list(t), tokens=list(t[::-1]), probabilities=np.full(len(t), 0.5),
+                                attention=np.eye(len(t))[::-1]) for t in texts]
+panel = widgets.explore(seq2seq_plots.translation_panel(Backwards()), alt="Backwards",
+                        text=widgets.text("九月", "Text to turn"))
+panel
+"""
 
 
-def saved_cell():
-    """The first cell as a chapter keeps it: executed, with the panel's output but no widget state."""
+def saved_cell(source=PANEL):
+    """A cell as a chapter keeps it: executed, with the panel's output but no widget state."""
     names = {}
-    exec(PANEL, names)
+    exec(source, names)
     data, metadata = names["panel"]._repr_mimebundle_()
     output = nbformat.v4.new_output("execute_result", data, metadata=metadata, execution_count=1)
-    return nbformat.v4.new_code_cell(PANEL, outputs=[output], execution_count=1)
+    return nbformat.v4.new_code_cell(source, outputs=[output], execution_count=1)
 
 
 def write_notebook(path, cells):
@@ -54,8 +68,9 @@ def lab(tmp_path_factory):
     if reason := browser.missing():
         pytest.skip(f"BROWSER TESTS SKIPPED: {reason}")
     folder = tmp_path_factory.mktemp("served")
-    write_notebook(folder / "sliders.ipynb", [nbformat.v4.new_code_cell(source) for source in (PANEL, BROKEN)])
-    write_notebook(folder / "saved.ipynb", [saved_cell()])
+    write_notebook(folder / "sliders.ipynb", [nbformat.v4.new_code_cell(source) for source in (PANEL, BROKEN, TYPED)])
+    saved = nbformat.v4.new_notebook(cells=[saved_cell(), saved_cell(TYPED)])
+    write_notebook(folder / "saved.ipynb", notebook_runs.clean(saved).cells)
     with browser.served(folder) as opened:
         opened.open("sliders.ipynb")
         opened.run_all(120)
@@ -101,6 +116,16 @@ def test_an_error_is_shown_and_goes_away(lab):
 
 
 @pytest.mark.slow
+def test_a_picture_in_html_follows_the_text_letter_by_letter(lab):
+    box = lab.page.get_by_label("Text to turn").first
+    box.fill("")
+    lab.page.get_by_text("Nothing was written.").wait_for(timeout=10_000)
+    box.press_sequentially("Sunday 9 三月", delay=20)
+    lab.page.get_by_role("img", name="Written: “月三 9 yadnuS”").wait_for(timeout=10_000)
+    assert box.input_value() == "Sunday 9 三月"
+
+
+@pytest.mark.slow
 def test_page_is_quiet_and_described(lab):
     assert lab.outside == []
     assert lab.dialogs() == []
@@ -115,4 +140,19 @@ def test_without_a_kernel_the_picture_is_shown(lab):
     image = lab.page.locator(".jp-OutputArea img")
     image.wait_for(timeout=60_000)
     assert image.get_attribute("alt") == "Waves in turned directions. angle = 20, count = 100."
+    assert lab.errors() == []
+
+
+@pytest.mark.slow
+def test_without_a_kernel_the_html_keeps_its_form(lab):
+    """A notebook that is not trusted loses what JupyterLab's sanitiser drops; the map keeps its grid and its shades."""
+    lab.open("saved.ipynb")
+    cell = lab.page.locator(".jp-OutputArea i[title='月 ← 月: 1.00']")
+    cell.wait_for(timeout=60_000)
+    ground, other = (
+        found.evaluate("e => getComputedStyle(e).backgroundColor")
+        for found in (cell, lab.page.locator(".jp-OutputArea i[title='月 ← 九: 0.00']"))
+    )
+    assert ground != other and "rgba(0, 0, 0, 0)" not in (ground, other)
+    assert cell.evaluate("e => getComputedStyle(e.parentElement).display") == "grid"
     assert lab.errors() == []
