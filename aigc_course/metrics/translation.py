@@ -170,7 +170,7 @@ def quotient_test(scores) -> Quotients:
         CourseError: no scores, or one outside 0 .. 100.
     """
     shares = [float(score) / 100 for score in scores]
-    if not shares or not all(0 <= share <= 1 for share in shares):
+    if not shares or not all(0 <= share <= 1 + 1e-9 for share in shares):  # sacrebleu: 100.00000000000004
         raise CourseError("Give BLEU-1, BLEU-2, ... as a list of percentages between 0 and 100.")
     powers = [share**n for n, share in enumerate(shares, start=1)]
     values = tuple(map(_quotient, powers, [1.0, *powers]))
