@@ -3,8 +3,8 @@
 Shapes: B batch, N texts, S source steps, T target steps, H width, E embedding, V target vocabulary, K beam.
 Taught in chapters/06_seq2seq.   Corrects A8, A9, A10, A11, A12, A24.
 
-``log p(y | x) = sum over t of log p(y_t | y_1 ... y_(t-1), x)``: the encoder reads x, the decoder is a language model of
-y that may look at what the encoder noted. Probabilities are in nats; padding takes part in nothing.
+``log p(y | x) = sum over t of log p(y_t | y_1 ... y_(t-1), x)``: the encoder reads x, the decoder is a language model
+of y that may look at what the encoder noted. Log-probabilities are in nats; padding takes part in nothing.
 """
 
 from dataclasses import dataclass
@@ -13,53 +13,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from aigc_course.compiled import compiled
+from aigc_course.attention import NEVER, AdditiveAttention, DotProductAttention, dot_product_attention  # noqa: F401
+from aigc_course.seq2seq_decoding import Decoder
 from aigc_course.vocabulary import END, PAD, START, UNKNOWN, Vocabulary, demand_texts
 
 SCORES = ("general", "dot", "additive")
 CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
-NEVER = -1e9  # a logit whose probability is 0
 BATCH = 128  # texts that are translated at once
 NUM_ALTERNATIVES = 5
-
-
-def dot_product_attention(queries, memory, mask):  # [B, T, D], [B, S, D], [B, S] -> [B, T, D], [B, T, S]
-    """``weights = softmax(queries . memory)`` over the source steps, ``context = weights . memory`` (Luong et al.,
-    2015, eq. 7 and 8, score "dot"). Steps where ``mask`` is False get the weight 0."""
-    return attend(ops.matmul(queries, ops.swapaxes(memory, 1, 2)), memory, mask)
-
-
-def attend(scores, memory, mask):  # [B, T, S], [B, S, D], [B, S] -> [B, T, D], [B, T, S]
-    """Context vectors and the weights that made them."""
-    weights = ops.softmax(ops.where(ops.expand_dims(mask, 1), scores, NEVER), axis=-1)
-    return ops.matmul(weights, memory), weights
-
-
-@keras.saving.register_keras_serializable("aigc_course")
-class DotProductAttention(keras.layers.Layer):
-    """``dot_product_attention``; with ``project`` the queries pass a matrix first (Luong's score "general")."""
-
-    def __init__(self, units, project=False, **options):
-        super().__init__(**options)
-        self.project = keras.layers.Dense(units, use_bias=False, name="project") if project else None
-
-    def call(self, queries, memory, mask):  # [B, T, D], [B, S, D], [B, S] -> [B, T, D], [B, T, S]
-        return dot_product_attention(self.project(queries) if self.project else queries, memory, mask)
-
-
-@keras.saving.register_keras_serializable("aigc_course")
-class AdditiveAttention(keras.layers.Layer):
-    """``score = v . tanh(W query + U memory)`` (Bahdanau et al., 2015, appendix A.1.2)."""
-
-    def __init__(self, units, **options):
-        super().__init__(**options)
-        self.query = keras.layers.Dense(units, use_bias=False, name="query")
-        self.key = keras.layers.Dense(units, name="key")
-        self.score = keras.layers.Dense(1, use_bias=False, name="score")
-
-    def call(self, queries, memory, mask):  # [B, T, D], [B, S, D], [B, S] -> [B, T, D], [B, T, S]
-        pairs = ops.expand_dims(self.query(queries), 2) + ops.expand_dims(self.key(memory), 1)  # [B, T, S, units]
-        return attend(ops.squeeze(self.score(ops.tanh(pairs)), -1), memory, mask)
 
 
 def masked_mean(values, mask):  # [B, T] x 2 -> []
@@ -169,7 +130,7 @@ class Seq2Seq(keras.Model):
         self.max_source_length, self.max_target_length = max_source_length, max_target_length
         self._make_layers()
         self.trackers = [keras.metrics.Mean(name=name) for name in ("accuracy", "padded_accuracy")]
-        self._functions = _Functions(self)
+        self._decoder = Decoder(self)
         self((np.zeros((1, 2), "int32"), np.zeros((1, 2), "int32")))
 
     def _make_layers(self):
@@ -238,7 +199,7 @@ class Seq2Seq(keras.Model):
             context, weights = self.attend(outputs, memory, mask)
             outputs = ops.concatenate([outputs, context], -1)
         mixed = self.dropout(self.mix(outputs), training=training)
-        return self.output_layer(mixed) + self._forbidden, weights
+        return self.output_layer(mixed) + ops.convert_to_tensor(self._forbidden), weights
 
     def step(self, tokens, states, memory, mask):  # [B], list of [B, H], [B, S, H], [B, S] -> [B, V], list of [B, H]
         """One step of decoding: logits of the next token and the decoder's new state."""
@@ -251,8 +212,8 @@ class Seq2Seq(keras.Model):
     def arrays(self, sources, targets):
         """Texts as ``((source_ids [N, S], decoder_ids [N, T]), target_ids [N, T])`` for ``fit``.
 
-        Sources end with END. The decoder reads START and then the target, and has to say the target and then END: at each
-        step it is given the right past and asked for the next token (teacher forcing; Williams and Zipser, 1989).
+        Sources end with END. The decoder reads START and then the target, and has to say the target and then END: at
+        each step it is given the right past and asked for the next token (teacher forcing; Williams and Zipser, 1989).
         """
         if len(demand_texts(sources)) != len(demand_texts(targets)):
             raise ValueError(f"There are {len(sources)} sources and {len(targets)} targets.")
@@ -285,13 +246,13 @@ class Seq2Seq(keras.Model):
         Args:
             texts: N strings; a text without a token gives "".
             beam_width: 1 takes the most probable token at each step (greedy); K keeps the K best beginnings.
-            temperature: above 0, tokens are drawn from ``softmax(logits / temperature)``; then ``beam_width`` must be 1.
+            temperature: above 0, tokens are drawn from ``softmax(logits / temperature)``, with ``beam_width`` 1 only.
             length_penalty: alpha of ``log p / ((5 + length) / 6) ** alpha``, by which finished beams are compared
                 (Wu et al., 2016, eq. 14); 0 compares log-probabilities, which favours short texts.
             seed: of the draws.
 
         Returns:
-            N strings.
+            N strings of at most ``max_target_length`` tokens.
 
         Raises:
             TypeError: one string in place of a list.
@@ -317,13 +278,15 @@ class Seq2Seq(keras.Model):
             batch = self._fixed_size(rows)
             if temperature > 0:
                 chance = draws.random((self.max_target_length + 1, len(batch)), "float32")
-                ids = self._functions.sampled(batch, chance, np.float32(temperature))
+                ids = self._decoder.sampled(batch, chance, np.float32(temperature))
             elif beam_width > 1:
-                ids = self._functions.beam(batch, beam_width, length_penalty)
+                ids = self._decoder.beam(batch, beam_width, length_penalty)
             else:
-                ids = self._functions.greedy(batch)
+                ids = self._decoder.greedy(batch)
             parts.append(ops.convert_to_numpy(ids)[: len(rows)])
-        return np.concatenate(parts)
+        ids = np.concatenate(parts)
+        ids[:, -1] = np.where(ids[:, -1] == END, END, PAD)  # a text that does not end is cut at the limit
+        return ids
 
     def _fixed_size(self, source_ids):
         """``source_ids`` with padding to one of few shapes, so that a function is compiled for few of them."""
@@ -352,7 +315,7 @@ class Seq2Seq(keras.Model):
             batch = self._fixed_size(rows)
             filled = np.full((len(batch), self.max_target_length + 1), PAD, "int32")
             filled[: len(given), : given.shape[1]] = given
-            scores, weights = self._functions.forced(batch, filled)
+            scores, weights = self._decoder.forced(batch, filled)
             parts.append(ops.convert_to_numpy(scores)[: len(rows), : given.shape[1]])
             noted += [None] * len(rows) if weights is None else list(ops.convert_to_numpy(weights)[: len(rows)])
         return np.concatenate(parts) if parts else np.zeros((0, 1, 1)), noted
@@ -425,117 +388,6 @@ _PLAIN = (
 )  # fmt: skip
 
 
-class _Functions:
-    """The compiled functions of one model; made when first needed."""
-
-    def __init__(self, model):
-        self.model, self.made = model, {}
-
-    def _get(self, name, make):
-        if name not in self.made:
-            self.made[name] = compiled(make, self.model)
-        return self.made[name]
-
-    def greedy(self, source_ids):
-        return self._get("greedy", lambda ids: _write(self.model, ids, _most_probable))(source_ids)
-
-    def sampled(self, source_ids, chance, temperature):
-        def make(ids, chance, temperature):
-            return _write(self.model, ids, lambda logits, at: _drawn(logits / temperature, chance[at]))
-
-        return self._get("sampled", make)(source_ids, chance, temperature)
-
-    def beam(self, source_ids, beam_width, length_penalty):
-        size = 1 << (beam_width - 1).bit_length()
-        wanted = np.where(np.arange(size) < beam_width, 0.0, NEVER).astype("float32")
-        make = lambda ids, wanted, penalty: _search(self.model, ids, wanted, penalty)  # noqa: E731
-        return self._get(("beam", size), make)(source_ids, wanted, np.float32(length_penalty))
-
-    def forced(self, source_ids, decoder_ids):
-        def make(source_ids, decoder_ids):
-            logits, weights = self.model.logits_and_weights(source_ids, decoder_ids)
-            scores = ops.log_softmax(logits, axis=-1)
-            return scores if weights is None else (scores, weights)
-
-        found = self._get("forced", make)(source_ids, decoder_ids)
-        return found if self.model.attention else (found, None)
-
-
-def _most_probable(logits, at):  # [B, V] -> [B]
-    return ops.cast(ops.argmax(logits, axis=-1), "int32")
-
-
-def _drawn(logits, chance):  # [B, V], [B] in [0, 1) -> [B]
-    """The token in whose piece of the cumulated probabilities the random number falls."""
-    cumulated = ops.cumsum(ops.softmax(logits, axis=-1), axis=-1)
-    below = ops.cast(cumulated <= ops.expand_dims(chance, -1) * cumulated[:, -1:], "int32")
-    return ops.minimum(ops.sum(below, axis=-1), logits.shape[-1] - 1)
-
-
-def _write(model, source_ids, choose):  # [B, S] -> [B, T]
-    """Step by step: read the token written last, choose the next, until every row has its END."""
-    memory, states = model.encode(source_ids)
-    mask = model.padding_mask(source_ids)
-    length, rows = model.max_target_length + 1, ops.shape(source_ids)[0]
-    written = ops.full((length, rows), PAD, "int32")
-    last = ops.full((rows,), START, "int32")
-
-    def unfinished(at, last, written, *states):
-        return ops.logical_and(at < length, ops.any(ops.logical_and(last != END, last != PAD)))
-
-    def body(at, last, written, *states):
-        logits, states = model.step(last, list(states), memory, mask)
-        ended = ops.logical_or(last == END, last == PAD)
-        token = ops.where(ended, PAD, choose(logits, at))
-        return (at + 1, token, ops.slice_update(written, (at, 0), token[None]), *states)
-
-    start = (ops.convert_to_tensor(0, "int32"), last, written, *states)
-    return ops.transpose(ops.while_loop(unfinished, body, start)[2])
-
-
-def _search(model, source_ids, wanted, penalty):  # [B, S], [K], [] -> [B, T]
-    """Beam search: the K best beginnings of every row; ``wanted`` is 0 for those to keep and NEVER for the others."""
-    width, size = wanted.shape[0], len(model.target_vocabulary)
-    length, rows = model.max_target_length + 1, ops.shape(source_ids)[0]
-    memory, states = model.encode(source_ids)
-    repeat = lambda values: ops.repeat(values, width, axis=0)  # noqa: E731
-    memory, mask, states = repeat(memory), repeat(model.padding_mask(source_ids)), [repeat(s) for s in states]
-    rest = np.full((size,), NEVER, "float32")
-    rest[PAD] = 0.0  # what has ended goes on with padding, at no cost
-
-    def unfinished(at, last, scores, written, *states):
-        open_beams = ops.logical_and(last != END, last != PAD)
-        return ops.logical_and(at < length, ops.any(ops.logical_and(open_beams, scores > NEVER / 2)))
-
-    def body(at, last, scores, written, *states):
-        logits, states = model.step(ops.reshape(last, (-1,)), list(states), memory, mask)
-        added = ops.reshape(ops.log_softmax(logits, axis=-1), (-1, width, size))
-        ended = ops.expand_dims(ops.logical_or(last == END, last == PAD), -1)
-        totals = ops.expand_dims(scores, -1) + ops.where(ended, rest, added)
-        scores, best = ops.top_k(ops.reshape(totals, (-1, width * size)), width)
-        best = ops.cast(best, "int32")
-        parent, last = best // size, best % size
-        rows_of = ops.reshape(parent + ops.expand_dims(ops.arange(rows, dtype="int32") * width, -1), (-1,))
-        states = [ops.take(state, rows_of, axis=0) for state in states]
-        written = ops.take_along_axis(written, ops.expand_dims(parent, 0), axis=2)
-        written = ops.slice_update(written, (at, 0, 0), last[None])
-        return (at + 1, last, scores + wanted, written, *states)
-
-    first = ops.where(ops.arange(width) == 0, 0.0, NEVER)
-    start = (
-        ops.convert_to_tensor(0, "int32"),
-        ops.full((rows, width), START, "int32"),
-        ops.broadcast_to(first, (rows, width)),
-        ops.full((length, rows, width), PAD, "int32"),
-        *states,
-    )
-    _, _, scores, written, *_ = ops.while_loop(unfinished, body, start)
-    lengths = ops.cast(ops.sum(ops.cast(written != PAD, "int32"), axis=0), "float32")
-    best = ops.argmax(scores / ((5.0 + lengths) / 6.0) ** penalty, axis=-1)
-    chosen = ops.take_along_axis(written, ops.cast(best, "int32")[None, :, None], axis=2)
-    return ops.transpose(chosen[..., 0])
-
-
 def _shifted(ids):  # [N, T] -> [N, T]
     """What the decoder read when it wrote ``ids``: START and all but the last."""
     given = np.concatenate([np.full((len(ids), 1), START, "int32"), ids[:, :-1]], axis=1)
@@ -569,5 +421,3 @@ def _check_decoding(beam_width, temperature, length_penalty):
         raise ValueError("Draw with a temperature or search with a beam, not both: set one of them back.")
     if not np.isfinite(length_penalty):
         raise ValueError(f"length_penalty is a finite number, not {length_penalty}.")
-
-

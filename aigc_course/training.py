@@ -192,7 +192,8 @@ def fit(
 
     Args:
         model: compiled Keras model.
-        data: what ``model.fit`` takes: an array, a pair (x, y), a triple with sample weights, or a data set.
+        data: what ``model.fit`` takes: an array, a pair (x, y), a triple with sample weights, or a data set; x may be a
+            tuple of arrays.
         epochs: passes over the data, those before an interruption included.
         batch_size: rows a step; left out for a data set, which brings its own batches.
         samples, every_seconds: see ``LiveDisplay``.
@@ -214,7 +215,7 @@ def fit(
     if seed is not None:
         keras.utils.set_random_seed(seed + start)
     inputs = data if isinstance(data, tuple) else (data,)
-    if hasattr(inputs[0], "shape"):
+    if hasattr(keras.tree.flatten(inputs)[0], "shape"):
         options["batch_size"] = batch_size
     watchers = [*callbacks, *([saved] if saved else []), display]
     try:

@@ -39,7 +39,7 @@ class Vocabulary:
 
     @classmethod
     def build(cls, texts, unit="character", max_size=None, min_count=1):
-        """The vocabulary of ``texts``: the most frequent tokens first, equally frequent ones in the order of their code.
+        """The vocabulary of ``texts``: frequent tokens first, equally frequent ones in the order of their code.
 
         Args:
             max_size: most tokens to keep, the four special ones not counted.

@@ -191,6 +191,18 @@ def test_fit_takes_arrays_pairs_and_data_sets():
         assert len(history.history["loss"]) == 2 and np.isfinite(history.history["loss"]).all()
 
 
+def test_batch_size_counts_for_several_inputs():
+    """A tuple of arrays as x is no data set: it gets the batch size asked for."""
+    two = [keras.Input((5,)), keras.Input((5,))]
+    model = keras.Model(two, keras.layers.Dense(1)(keras.layers.Add()(two)))
+    model.compile("adam", "mse")
+    x, y = make_data()
+    steps = []
+    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
+    training.fit(model, ((x, x), y), epochs=1, batch_size=48, callbacks=[count])
+    assert len(steps) == 2
+
+
 def test_fit_gives_the_same_numbers_for_the_same_seed():
     losses = [training.fit(make_model(), make_data(), epochs=2, seed=seed).history["loss"] for seed in (5, 5, 6)]
     assert losses[0] == losses[1] != losses[2]
