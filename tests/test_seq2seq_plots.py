@@ -40,24 +40,25 @@ def random_translation(num_read, num_written):
 
 
 class Reader(HTMLParser):
-    """``elements``: (tag, attributes, text up to the next tag) of all elements, which must be closed in order."""
+    """``elements``: (tag, attributes, own text) of all elements, closed in order; ``text``: all texts as they stand."""
 
     def __init__(self, text):
         super().__init__()
-        self.elements, self.open = [], []
+        self.elements, self.open, self.text = [], [], ""
         self.feed(text)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
         self.elements.append([tag, dict(attrs), ""])
-        self.open.append(tag)
+        self.open.append(self.elements[-1])
 
     def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+        assert self.open.pop()[0] == tag
 
     def handle_data(self, data):
-        self.elements[-1][2] += data
+        self.open[-1][2] += data
+        self.text += data
 
 
 def cells(picture):
@@ -67,7 +68,7 @@ def cells(picture):
 
 
 def words(picture):
-    return "".join(text for _, _, text in Reader(picture.html()).elements)
+    return Reader(picture.html()).text
 
 
 DRAWINGS = {
