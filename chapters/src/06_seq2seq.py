@@ -113,7 +113,8 @@ check.close(decoder_ids[:, 1:], target_ids[:, :-1], name="shifted by one")
 
 # %% [markdown]
 # At every step it has read the target *so far* and has to say the next character. The two rows are the same text,
-# shifted by one. Forget the shift, and the task is to repeat what stands there already:
+# shifted by one. (The documents' listing hands `fit` three arrays for a model of two inputs, which stops with an error,
+# and is silent about the shift.) Forget the shift, and the task is to repeat what stands there already:
 
 # %%
 (all_sources, all_given), all_targets = reader.arrays(data.train.sources, data.train.targets)
@@ -245,7 +246,7 @@ for name, candidate in {"tanh": np.tanh, "sigmoid": sigmoid}.items():
     print(f"candidate {name:8} lowest cell over 20 steps {lowest:.2f}")
 
 # %% [markdown]
-# The *GRU* (Cho et al., 2014) has one state and two gates, and what it writes is what it forgets: about a quarter fewer
+# The *GRU* (Cho et al., 2014) has one state and two gates, one of which both forgets and writes: about a quarter fewer
 # weights. `Seq2Seq(cell="gru")` uses it. The encoder is *bidirectional* (Schuster and Paliwal, 1997): half of its width
 # reads from the left, half from the right, so that its note on a character knows both sides.
 #
@@ -424,12 +425,15 @@ check.between("seq2seq/dates_plain_exact", np.mean(exact["without attention"]))
 check.between("seq2seq/into_chinese_exact", exact["zh"])
 
 # %% [markdown]
-# *Exact match* counts a date only if every character is right. {TODO: sentence on shipped figures and the model without
-# attention.}
+# *Exact match* counts a date only if every character is right. On 5,000 held-out dates a language the shipped model
+# makes no mistake, into Chinese neither; without attention 99.4 % of the English and 99.9 % of the Chinese dates are
+# right (one training each). So attention is no necessity here. But it learns sooner: in two trainings beside each
+# other, one pass through 40,000 pairs gave 98 % of the validation dates with attention and 15 % without.
 #
 # ## The decoding loop
 #
-# A trained decoder knows one thing: a distribution for the next character. To write, choose one, read it, and go on.
+# The documents stop at `fit`, with a model that cannot write. What it has is a distribution for the next character. To
+# write, choose one, read it, and go on.
 # Choosing the most probable each time is *greedy* decoding. `model.step` is one step of the decoder; `beginnings` lets
 # us start in the middle, which we shall need.
 
@@ -454,7 +458,7 @@ def my_translate(model, texts, beginnings=None):  # texts, target beginnings of 
 # %%
 some = data.test.sources[:50]
 written = reader.translate(some)
-assert my_translate(reader, some) == written and my_translate(live, some) == live.translate(some)
+assert my_translate(reader, some) == written
 (source_ids, decoder_ids), target_ids = reader.arrays(some, written)
 best = ops.convert_to_numpy(reader((source_ids, decoder_ids))).argmax(-1)
 assert (best == target_ids)[target_ids != PAD].all()
@@ -546,7 +550,8 @@ for width in (1, 4):
 # %% [markdown]
 # Beam search finds texts to which *the model* gives more probability. Where the model is sure of every character that
 # changes nothing, and where the model is bad, a likelier text is not a better one: a search cannot know more than the
-# model. In translation of sentences, a small width usually gains a little.
+# model. Where it is good but unsure, a small width gains a little: in Sutskever et al. (2014, table 1) five models
+# together reach a BLEU of 33.0 at width 1, 34.5 at 2 and 34.8 at 12, on sentences.
 #
 # One can also *draw* the next character, from $\mathrm{softmax}(\text{logits} / \tau)$: temperature $\tau = 1$ takes
 # the model's own probabilities, below 1 it prefers the likely ones, above it levels them. **Question:** from which
@@ -568,8 +573,8 @@ hot = {name: [m.exact_match(few, answers, temperature=t) for t in temperatures] 
 plots.show_curves(hot, x=temperatures, xlabel="temperature", ylabel="exact match")
 
 # %% [markdown]
-# With one right answer every draw is a risk, so the curves can only fall. Drawing is for tasks with many good answers.
-# Widths work the same way in a panel:
+# With one right answer every draw is a risk, and the curve of a good model falls. Drawing is for tasks with many good
+# answers. Here is the beam as a slider, on the model that you trained:
 
 # %%
 widgets.explore(
