@@ -456,7 +456,7 @@ def my_translate(model, texts, beginnings=None):  # texts, target beginnings of 
 
 
 # %%
-some = data.test.sources[:50]
+some = data.test.sources[:128]
 written = reader.translate(some)
 assert my_translate(reader, some) == written
 (source_ids, decoder_ids), target_ids = reader.arrays(some, written)
@@ -721,7 +721,7 @@ widgets.explore(
 # Now the scores on English to Chinese, beside a model that answers every question with the same day:
 
 # %%
-asked, answers = to_zh.sources[:300], to_zh.targets[:300]
+asked, answers = to_zh.sources[:256], to_zh.targets[:256]
 answered = {
     "shipped": into_chinese.translate(asked),
     "drawn, temperature 2": into_chinese.translate(asked, temperature=2.0),
