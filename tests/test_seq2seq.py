@@ -180,13 +180,19 @@ def test_probabilities_of_all_short_texts_sum_to_one():
 # -------------------------------------------------------------------------------------------------- decoding
 
 
+def next_scores(model, text, beginnings):  # [K, t] -> [K, V]
+    """Log-probabilities of the token after each beginning, from one whole forward pass over padded rows."""
+    source_ids = padded(model.arrays([text], [""])[0][0], model.max_source_length - len(text))
+    fed = padded(np.array(beginnings, "int32"), model.max_target_length + 1 - len(beginnings[0]))
+    logits = model((np.repeat(source_ids, len(fed), axis=0), fed))[:, len(beginnings[0]) - 1]
+    return numbers(ops.log_softmax(logits, axis=-1))
+
+
 def slow_greedy(model, text):
     """One whole forward pass for each token."""
     written = [START]
-    source_ids = model.arrays([text], [""])[0][0]
     for _ in range(model.max_target_length + 1):
-        logits = numbers(model((source_ids, np.array([written], "int32"))))[0, -1]
-        written.append(int(logits.argmax()))
+        written.append(int(next_scores(model, text, [written])[0].argmax()))
         if written[-1] == END:
             break
     return written[1:]
@@ -199,13 +205,12 @@ def text_of(model, ids):
 
 def slow_beam(model, text, width, penalty):
     """Beam search with Python lists and whole forward passes."""
-    source_ids, beams = model.arrays([text], [""])[0][0], [(0.0, [START])]
+    beams = [(0.0, [START])]
     for _ in range(model.max_target_length + 1):
         ended, going = ([beam for beam in beams if (beam[1][-1] == END) == over] for over in (True, False))
         if not going:
             break
-        fed = np.array([ids for _, ids in going], "int32")
-        scores = numbers(ops.log_softmax(model((np.repeat(source_ids, len(fed), axis=0), fed)), axis=-1))[:, -1]
+        scores = next_scores(model, text, [ids for _, ids in going])
         found = [
             (score + chance, [*ids, token])
             for (score, ids), row in zip(going, scores, strict=True)
@@ -226,11 +231,12 @@ def test_greedy_is_the_slow_loop(model):
 
 
 def test_greedy_is_the_argmax_of_the_teacher_forced_model(model):
-    for text in TEXTS:
-        written = slow_greedy(model, text)
-        fed = np.array([[START, *written[:-1]]], "int32")
-        logits = numbers(model((model.arrays([text], [""])[0][0], fed)))[0]
-        np.testing.assert_array_equal(logits.argmax(-1), written)
+    (source_ids, decoder_ids), target_ids = model.arrays(TEXTS, model.translate(TEXTS))
+    likely = numbers(model((source_ids, decoder_ids))).argmax(-1)
+    written = np.logical_and(target_ids != PAD, target_ids != END)
+    np.testing.assert_array_equal(likely[written], target_ids[written])
+    ended = (target_ids == END) & (np.arange(target_ids.shape[1]) < model.max_target_length)
+    np.testing.assert_array_equal(likely[ended], END)
 
 
 @pytest.mark.parametrize("width, penalty", [(2, 0.6), (3, 0.0), (3, 1.0), (4, 0.6)])
