@@ -612,10 +612,10 @@ for begin in ("1", "203", "2021-1", "2021-03-3"):
 
 # %% [markdown]
 # With attention the rest stays right after most slips: the next character is looked up in the source, whatever stands
-# before it. Two places are exceptions, the first digit of the year and that of the month. With a 1 forced there, 4 March
-# would need a thirteenth month, and the model writes 10 instead: the decoder is also a language model of dates, and
-# here the habit beats the source. Without attention every slip costs more, since what was written has entered the only
-# memory there is.
+# before it. Two places are exceptions, the first digit of the year and that of the month. With a 1 forced there, 4
+# March would need a thirteenth month, and the model writes 10 instead: the decoder is also a language model of dates,
+# and here the habit beats the source. Without attention a slip costs more on average, since what was written has
+# entered the only memory there is.
 #
 # ## The unmasked loss
 #
@@ -782,8 +782,9 @@ first = (mistakes["shipped, no attention"] + mistakes["shipped"])[:6] or [("no m
 seq2seq_plots.translations_table(first, title="First mistakes, the model without attention")
 
 # %% [markdown]
-# {TODO: reading of patterns, lengths, mistakes.} A longer date holds no more information than a short one, only more
-# letters; that is why length does not hurt here as it did with the digits.
+# Patterns that a model has not learned yet fail as a whole, so the list says what it lacks. A longer date holds no more
+# information than a short one, only more letters to find it in, and the shipped model does not mind. Without attention
+# the few mistakes gather among the longest.
 #
 # And outside its world? These are no dates, or none that can be known:
 
@@ -793,10 +794,11 @@ for one in reader.translate_in_detail(strange):
     print(f"{one.source:22} {one.text:12} least sure of a character: {one.probabilities.min():.2f}")
 
 # %% [markdown]
-# {TODO check}It answers everything. The 31st of February becomes some date, a name does too; 4 March 2021 was a
-# Thursday, and it does not object. The probabilities are shares among the texts that it knows how to write, and "this
-# is no date" is not one of them. A model says what it was trained to say; whether the question makes sense must be
-# tested elsewhere.
+# It answers everything. The 31st of February is written down as if it existed, and 03/04/05 gets one of its readings,
+# both without a doubt; 1066 lies outside its hundred years and becomes 2066; that 4 March 2021 was a Thursday goes
+# unnoticed. The probabilities are shares among the texts that it knows how to write, and "this is no date" is not one of
+# them. For what resembles no date at all they are low, so a low one is a warning; a high one is no proof. Whether the
+# question makes sense must be tested elsewhere.
 #
 # ## Sentences of your own
 #
