@@ -1,4 +1,4 @@
-"""The command line: ``aigc-course lab | run | build | train | sample | test | doctor``
+"""The command line: ``aigc-course lab | run | build | train | sample | translate | test | doctor``
 (also ``python -m aigc_course``).
 
 What a command needs is imported inside it, so that ``--help`` answers at once. A ``CourseError`` becomes its sentence
@@ -115,6 +115,22 @@ def sample(
     grid = plots.enlarge(plots.image_grid(model.sample(count, seed=seed), columns), 3)
     _write(output, plots.png(grid, level=6))
     print(f"{count} pictures from {name}, seed {seed}: {_from_here(output)}")
+
+
+@app.command()
+def translate(
+    texts: Annotated[list[str], typer.Argument(help="Dates in words, each in quotation marks.")],
+    name: Annotated[str, typer.Option(help="Name of the shipped weights: dates-iso, or dates-zh.")] = "dates-iso",
+    beam_width: Annotated[int, typer.Option(min=1, max=64, help="Beginnings that the search keeps.")] = 1,
+):
+    """Translate texts with trained weights, one line each."""
+    quietly_import("aigc_course.recipes")
+    from aigc_course import checkpoints
+
+    model = checkpoints.load(name)
+    if not hasattr(model, "translate"):
+        raise CourseError(f"{name} does not translate; `aigc-course translate --name dates-iso` does.")
+    print(*model.translate(texts, beam_width=beam_width), sep="\n")
 
 
 @app.command()

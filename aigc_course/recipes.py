@@ -65,7 +65,7 @@ def train_checkpoint(name: str, seed: int = 0, profile: str = "full", target: Pa
         "device": f"{session.device}, {session.cores} cores",
         "minutes": round((time.perf_counter() - start) / 60, 1),
         "date": date.today().isoformat(),
-        "licence": "MIT (weights); data: see the cards of the data sets",
+        "licence": "MIT (weights); data: " + ("see the cards of the data sets" if recipe.data else "generated"),
         "metrics": recipe.measure(model),
     }
     return checkpoints.save(name, model, card, target)

@@ -1,7 +1,7 @@
 """Backend, device, profile and seed: what a chapter must know about the machine before it starts.
 
 Profiles: ``quick`` (CI, every chapter under 90 s on two cores), ``class`` (default, about two minutes of live
-training, then the shipped weights) and ``full`` (the run that made the shipped weights). A chapter reads its sizes with
+training, then the shipped weights) and ``full`` (longer training of the same models). A chapter reads its sizes with
 ``sizes`` and never asks for the profile's name.   Taught in chapters/00_start_here.
 """
 

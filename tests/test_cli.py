@@ -68,7 +68,7 @@ def test_help_loads_nothing_heavy():
 def test_help_names_every_command():
     ended = command("--help")
     assert ended.returncode == 0
-    for name in ("lab", "run", "build", "train", "sample", "test", "doctor"):
+    for name in ("lab", "run", "build", "train", "sample", "translate", "test", "doctor"):
         assert f" {name} " in ended.stdout
         assert getattr(cli, name).__doc__
 
@@ -85,6 +85,9 @@ def test_a_course_error_is_one_sentence_and_exit_code_2():
     [
         (("train", "dcgan-digits", "--profile", "huge"), "quick, class, full"),
         (("sample", "dcgan-digits", "--output", "picture.gif"), ".png"),
+        (("sample", "dates-iso"), "does not make pictures"),
+        (("translate", "4 March 2021", "--name", "digit-classifier"), "does not translate"),
+        (("translate", "4 March 2021" * 9), "at most 48"),
     ],
 )
 def test_bad_arguments(arguments, told, monkeypatch, capsys):
@@ -93,6 +96,14 @@ def test_bad_arguments(arguments, told, monkeypatch, capsys):
         cli.main()
     printed = capsys.readouterr().err
     assert end.value.code == 2 and told in printed and len(printed.strip().splitlines()) == 1
+
+
+def test_translate_prints_a_line_each(monkeypatch, capsys):
+    monkeypatch.setattr(
+        sys, "argv", ["aigc-course", "translate", "4 March 2021", "", "2021年3月4日", "--beam-width", "2"]
+    )
+    cli.app(standalone_mode=False)
+    assert capsys.readouterr().out.splitlines() == ["2021-03-04", "", "2021-03-04"]
 
 
 def test_sample_writes_a_picture_whole_or_not_at_all(tmp_path):
