@@ -20,6 +20,7 @@ LIKELIHOODS = ("bernoulli", "gaussian", "logistic")
 NETWORKS = ("mlp", "conv")
 LOG_TWO_PI = float(np.log(2 * np.pi))
 GREY_LEVELS = 256
+NO_LABELS = "This VAE is not conditional (num_classes is 0): it takes no labels."
 
 
 def kl_divergence(mean, log_var):  # [B, Z], [B, Z] -> [B]
@@ -100,13 +101,14 @@ class VAE(keras.Model):
         likelihood: ``"bernoulli"``: pixels are drawn as 0 or 1 with their grey level as probability, anew each time;
             ``"gaussian"``: grey levels with one deviation; ``"logistic"``: the 256 grey levels.
         network: ``"mlp"`` or ``"conv"``, or give ``encoder`` and ``decoder``.
-        num_classes: 0, or the number of classes on which encoder and decoder are conditioned.
+        num_classes: 0, or the number of classes on which encoder and decoder are conditioned. Labels are then needed
+            wherever images or codes are given, and refused otherwise.
         free_bits: nats that each latent dimension may use at no cost, in the mean over the batch (Kingma et al., 2016).
         deviation: of ``"gaussian"``; learned unless given.
         seed: of the noise drawn while training.
 
     Raises:
-        ValueError: an unknown likelihood or network, or a number out of range.
+        ValueError: an unknown likelihood or network, a number out of range, or an encoder or decoder of another Z.
     """
 
     def __init__(
@@ -123,10 +125,11 @@ class VAE(keras.Model):
         seed=0,
     ):
         super().__init__()
-        _check_options(latent_dim, beta, likelihood, network, free_bits, deviation)
+        _check_options(latent_dim, beta, likelihood, network, num_classes, free_bits, deviation)
         builders = {"mlp": (MLPEncoder, MLPDecoder), "conv": (ConvEncoder, ConvDecoder)}[network]
         self.encoder = encoder or builders[0](latent_dim, num_classes=num_classes)
         self.decoder = decoder or builders[1](latent_dim, num_classes=num_classes)
+        _check_widths(self.encoder, self.decoder, latent_dim)
         self.latent_dim, self.likelihood, self.num_classes = latent_dim, likelihood, num_classes
         self.image_shape = tuple(self.decoder.output_shape[1:])
         self.free_bits = free_bits
@@ -214,16 +217,27 @@ class VAE(keras.Model):
     def fit(self, x=None, y=None, **options):
         """``keras.Model.fit`` for images [N, H, W, 1] in [0, 1] and, if conditional, their labels [N].
 
-        A data set brings ``(images,)`` or ``((images, labels),)`` and is not checked.
+        ``validation_data`` is ``(images,)`` or ``(images, labels)`` likewise. A data set brings ``(images,)`` or
+        ``((images, labels),)`` and is not checked.
         """
         for name in ("sample_weight", "class_weight"):
             if options.get(name) is not None:
                 raise ValueError(f"A VAE is trained without {name}: its loss is the plain mean of the bound.")
-        if isinstance(x, np.ndarray):
-            x = self._images(x)
-            if self.num_classes:
-                x, y = (x, self._labels(y, len(x))), None
-        return super().fit(x, y, **options)
+        held_out = options.get("validation_data")
+        if isinstance(held_out, (tuple, list)) and len(held_out) <= 2:
+            options["validation_data"] = self._checked(*held_out)
+        return super().fit(*self._checked(x, y), **options)
+
+    def _checked(self, x, y=None):
+        """``x`` and ``y`` as Keras is to have them: arrays and tensors checked, all else as it is."""
+        if not (isinstance(x, np.ndarray) or ops.is_tensor(x)):
+            return x, y
+        x = self._images(ops.convert_to_numpy(x))
+        if self.num_classes:
+            return (x, self._labels(y, len(x))), None
+        if y is not None:
+            raise ValueError(NO_LABELS)
+        return x, None
 
     def encode(self, images, labels=None):  # [N, H, W, 1] -> [N, Z], [N, Z]
         """Mean and log-variance of the posterior of each image, shown as it is (grey levels too)."""
@@ -234,6 +248,8 @@ class VAE(keras.Model):
         codes = np.asarray(codes, "float32")
         if codes.ndim != 2 or codes.shape[1] != self.latent_dim:
             raise ValueError(f"Codes must have the shape [N, {self.latent_dim}], not {list(codes.shape)}.")
+        if not np.isfinite(codes).all():
+            raise ValueError("Codes must be finite numbers; after a training that broke down they are not.")
         return self._in_batches(self._decode, [codes], labels)[0]
 
     def sample(self, num_images, labels=None, seed=0):  # -> [N, H, W, 1]
@@ -250,6 +266,8 @@ class VAE(keras.Model):
         Args:
             labels: if conditional, one label for the whole way.
         """
+        if labels is not None and np.size(labels) != 1:
+            raise ValueError(f"The whole way has one label, not {np.size(labels)}.")
         start, end = self.encode(np.stack([first, second]), None if labels is None else np.resize(labels, 2))[0]
         shares = np.linspace(0.0, 1.0, num_steps)[:, None]
         return self.decode(
@@ -300,7 +318,10 @@ class VAE(keras.Model):
     def active_units(self, images, labels=None, threshold=0.01):  # -> [Z] of bool
         """Which latent dimensions are used: variance of the posterior mean over images above ``threshold``
         (Burda et al., 2016, sec. 5.2)."""
-        return self.encode(images, labels)[0].var(axis=0) > threshold
+        means = self.encode(images, labels)[0]
+        if len(means) < 2:
+            raise ValueError(f"Whether a latent dimension varies is seen on at least 2 images, not on {len(means)}.")
+        return means.var(axis=0) > threshold
 
     def _in_batches(self, function, arrays, labels, batch_size=512):
         count = len(arrays[0])
@@ -315,7 +336,11 @@ class VAE(keras.Model):
         return [np.concatenate(part)[:count] for part in zip(*parts, strict=True)]
 
     def _condition(self, labels, count):
-        return [np.eye(self.num_classes, dtype="float32")[self._labels(labels, count)]] if self.num_classes else []
+        if self.num_classes:
+            return [np.eye(self.num_classes, dtype="float32")[self._labels(labels, count)]]
+        if labels is not None:
+            raise ValueError(NO_LABELS)
+        return []
 
     def _observed(self, images, seed):
         images = self._images(images)
@@ -358,15 +383,24 @@ class WarmUp(keras.callbacks.Callback):
         self.model.beta.assign(self.target)
 
 
-def _check_options(latent_dim, beta, likelihood, network, free_bits, deviation):
+def _check_options(latent_dim, beta, likelihood, network, num_classes, free_bits, deviation):
     for name, value, known in (("likelihood", likelihood, LIKELIHOODS), ("network", network, NETWORKS)):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}; {value!r} is not.")
-    if latent_dim < 1:
-        raise ValueError(f"latent_dim must be at least 1, not {latent_dim}.")
+    for name, value, least in (("latent_dim", latent_dim, 1), ("num_classes", num_classes, 0)):
+        if not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}.")
     if deviation is not None and likelihood != "gaussian":
         raise ValueError(f"deviation belongs to the likelihood 'gaussian', not to {likelihood!r}.")
-    if not (beta >= 0 and free_bits >= 0 and (deviation is None or deviation > 0)):
+    if not (0 <= beta < np.inf and 0 <= free_bits < np.inf and (deviation is None or 0 < deviation < np.inf)):
         raise ValueError(
-            f"beta = {beta} and free_bits = {free_bits} must be at least 0, deviation = {deviation} above 0."
+            f"beta = {beta} and free_bits = {free_bits} must be finite and at least 0, "
+            f"deviation = {deviation} finite and above 0."
         )
+
+
+def _check_widths(encoder, decoder, latent_dim):
+    """Both networks must have codes of ``latent_dim`` numbers."""
+    for name, width in (("encoder", encoder.outputs[0].shape[-1]), ("decoder", decoder.inputs[0].shape[-1])):
+        if width != latent_dim:
+            raise ValueError(f"The {name} has codes of {width} numbers, latent_dim is {latent_dim}.")

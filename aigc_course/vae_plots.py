@@ -14,6 +14,7 @@ from keras import ops
 from scipy.special import ndtri
 
 from aigc_course import metrics, plots
+from aigc_course import vae_painting as painting
 from aigc_course.gan import sample_noise
 from aigc_course.gan_plots import spherical, straight
 from aigc_course.plots import enlarge, image_grid
@@ -29,95 +30,6 @@ DAMAGES = ("noise", "hole", "half")
 _DARK, _GREY, _BLUE, _ORANGE = (20, 20, 20), (140, 140, 140), (0, 114, 178), (213, 94, 0)
 
 
-# Painting on arrays
-
-
-def _canvas(width, height):
-    """An empty figure, and axes over all of it that count pixels from the upper left corner."""
-    figure, axes = plots.new_figure(width / 100, height / 100, layout=None)
-    axes.set_position([0, 0, 1, 1])
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.set_axis_off()
-    return figure, axes
-
-
-def _inset(figure, left, top, width, height):
-    """New axes at a place given in pixels from the upper left corner."""
-    across, down = figure.get_size_inches() * figure.dpi
-    return figure.add_axes([left / across, 1 - (top + height) / down, width / across, height / down])
-
-
-class _Frame(NamedTuple):
-    """Where values of linear axes lie on the page: the pixel (x, y) of the values 0, 0 and the pixels of a unit."""
-
-    origin: np.ndarray
-    unit: np.ndarray
-
-    def place(self, x, y):
-        """Pixels (x, y) from the upper left corner."""
-        return self.origin[0] + self.unit[0] * x, self.origin[1] + self.unit[1] * y
-
-
-def _frame(axes):
-    height = axes.figure.bbox.height
-    origin, one = axes.transData.transform([(0.0, 0.0), (1.0, 1.0)]) * [1, -1] + [-0.5, height - 0.5]
-    return _Frame(origin, one - origin)
-
-
-def _tiles(images, columns, scale):  # [N, 28, 28, 1] -> [H, W] uint8
-    return enlarge(image_grid(images, columns), scale)
-
-
-def _paste(page, picture, left, top):
-    """Put a grey picture [h, w] or a coloured one [h, w, 3] on ``page`` [H, W, 3], in place."""
-    picture = picture[..., None] if picture.ndim == 2 else picture
-    page[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-
-
-def _stamp(page, mask, colour, x, y):
-    """Paint ``colour`` through ``mask`` [h, w] in [0, 1], centred at pixel (x, y); what lies outside is left out."""
-    top, left = round(y) - mask.shape[0] // 2, round(x) - mask.shape[1] // 2
-    above, before = max(0, -top), max(0, -left)
-    part = page[max(0, top) : max(0, top + mask.shape[0]), max(0, left) : max(0, left + mask.shape[1])]
-    share = mask[above : above + part.shape[0], before : before + part.shape[1], None]
-    part[:] = np.rint(part * (1 - share) + share * np.array(colour, "float32"))
-
-
-def _disc(radius, inner=0.0, fine=8):  # -> [h, w] in [0, 1]
-    """Mask of a disc, or of a ring from ``inner`` to ``radius``, with soft edges."""
-    side = 2 * int(np.ceil(radius)) + 1
-    steps = (np.arange(side * fine) + 0.5) / fine - side / 2
-    distance = np.hypot(steps, steps[:, None])
-    inside = (distance <= radius) & (distance >= inner)
-    return inside.reshape(side, fine, side, fine).mean((1, 3))
-
-
-def _cross(arm, gap, thickness):  # -> [h, w] of 0 and 1
-    """Mask of a cross whose four arms leave the middle open."""
-    steps = np.abs(np.arange(-arm, arm + 1))
-    long, narrow = (steps >= gap).astype("float32"), (steps <= thickness // 2).astype("float32")
-    return np.maximum(np.outer(long, narrow), np.outer(narrow, long))
-
-
-def _curve(page, left, rows, colour):
-    """A line, two to three pixels thick, whose height is ``rows`` [w] in the pixel columns from ``left``; in place."""
-    before, after = np.concatenate([rows[:1], rows[:-1]]), np.concatenate([rows[1:], rows[-1:]])
-    low = np.minimum(rows, np.minimum(before + rows, after + rows) / 2) - 1.2
-    high = np.maximum(rows, np.maximum(before + rows, after + rows) / 2) + 1.2
-    height = np.arange(page.shape[0])[:, None]
-    mask = np.clip(np.minimum(height - low, high - height) + 0.5, 0.0, 1.0)
-    _stamp(page, mask, colour, left + len(rows) // 2, page.shape[0] // 2)
-
-
-def _numerals():  # -> dict from character to [h, w] in [0, 1]
-    """Masks of the digits and the point, for numbers that change with a slider."""
-    figure, axes = _canvas(11 * 20, 120)
-    for k, character in enumerate("0123456789."):
-        axes.text(20 * k + 4, 17, character)
-    page = 1.0 - plots.pixels(figure)[:22, :, 0] / 255.0
-    return {c: page[:, 20 * k + 4 : 20 * k + (9 if c == "." else 14)] for k, c in enumerate("0123456789.")}
-
-
 # The rate of one dimension
 
 
@@ -130,18 +42,18 @@ def kl_panel():
     page, densities, chart = _kl_page()
     left, right = (round(densities.place(x, 0)[0]) for x in (-5, 5))
     x = (np.arange(left + 1, right) - densities.origin[0]) / densities.unit[0]
-    dot, rim, numerals = _disc(6.5), _disc(8.5), _numerals()
+    dot, rim, numerals = painting.disc(6.5), painting.disc(8.5), painting.numerals()
 
     def draw(mean, deviation):  # -> [H, W, 3] uint8
         picture = page.copy()
         density = np.exp(-0.5 * ((x - mean) / deviation) ** 2) / (deviation * np.sqrt(2 * np.pi))
-        _curve(picture, left + 1, densities.place(0, np.minimum(density, _HIGHEST))[1], _BLUE)
+        painting.curve(picture, left + 1, densities.place(0, np.minimum(density, _HIGHEST))[1], _BLUE)
         place = chart.place(np.clip(mean, -5, 5), np.log(np.clip(deviation, *_DEVIATIONS)))
-        _stamp(picture, rim, (255, 255, 255), *place)
-        _stamp(picture, dot, _BLUE, *place)
+        painting.stamp(picture, rim, (255, 255, 255), *place)
+        painting.stamp(picture, dot, _BLUE, *place)
         nats = float(_nats(mean, 2 * np.log(deviation)))
         number = np.concatenate([numerals[character] for character in f"{max(nats, 0.0):.2f}"], axis=1)
-        _stamp(picture, number, _DARK, _NATS_PLACE[0] - number.shape[1] // 2, _NATS_PLACE[1])
+        painting.stamp(picture, number, _DARK, _NATS_PLACE[0] - number.shape[1] // 2, _NATS_PLACE[1])
         return picture
 
     return draw
@@ -156,8 +68,8 @@ _HIGHEST, _DEVIATIONS, _NATS_PLACE = 1.7, (0.05, 2.0), (626, 18)
 
 
 def _kl_page():  # -> [H, W, 3] uint8, frame of the densities, frame of the map (mean, log deviation)
-    figure, axes = _canvas(880, 330)
-    densities, chart = _inset(figure, 44, 34, 400, 240), _inset(figure, 530, 34, 336, 240)
+    figure, axes = painting.canvas(880, 330)
+    densities, chart = painting.inset(figure, 44, 34, 400, 240), painting.inset(figure, 530, 34, 336, 240)
     x = np.linspace(-5, 5, 201)
     densities.plot(x, np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi), color="0.35", linestyle="--", label="prior p(z)")
     densities.plot([], [], color=plots.PALETTE[0], linestyle="-", label="posterior q(z | x)")
@@ -173,7 +85,7 @@ def _kl_page():  # -> [H, W, 3] uint8, frame of the densities, frame of the map 
     chart.set(xlabel="mean of q", ylabel="deviation of q", xticks=[-4, -2, 0, 2, 4])
     axes.text(530, 24, "KL =")
     axes.text(632, 24, "nats, and lines of equal KL")
-    return plots.pixels(figure), _frame(densities), _frame(chart)
+    return plots.pixels(figure), painting.frame(densities), painting.frame(chart)
 
 
 # The plane of a VAE with two latent dimensions
@@ -189,13 +101,13 @@ def plane_panel(vae2d, images, labels, reach=4.0):
     """
     _demand_plane(vae2d)
     page, frame = _plane_page(vae2d.encode(images)[0], np.asarray(labels), reach)
-    outline, cross = _cross(16, 3, 5), _cross(15, 4, 3)
+    outline, cross = painting.cross(16, 3, 5), painting.cross(15, 4, 3)
 
     def draw(x, y):  # -> [H, W, 3] uint8
         picture = page.copy()
-        _stamp(picture, outline, (255, 255, 255), *frame.place(x, y))
-        _stamp(picture, cross, _DARK, *frame.place(x, y))
-        _paste(picture, _tiles(vae2d.decode([[x, y]]), 1, 11), *_DIGIT_PLACE)
+        painting.stamp(picture, outline, (255, 255, 255), *frame.place(x, y))
+        painting.stamp(picture, cross, _DARK, *frame.place(x, y))
+        painting.paste(picture, painting.tiles(vae2d.decode([[x, y]]), 1, 11), *_DIGIT_PLACE)
         return picture
 
     return draw
@@ -205,13 +117,13 @@ _DIGIT_PLACE = (520, 42)
 
 
 def _plane_page(codes, labels, reach):  # [N, 2], [N] -> [H, W, 3] uint8, frame of the plane
-    figure, axes = _canvas(848, 488)
-    plane = _inset(figure, 62, 14, 416, 416)
+    figure, axes = painting.canvas(848, 488)
+    plane = painting.inset(figure, 62, 14, 416, 416)
     _draw_codes(plane, codes, labels, reach)
     x, y = _DIGIT_PLACE
     axes.text(x, y - 14, "decoded at the cross")
     _draw_legend(axes, x, y + 28 * 11 + 44)
-    return plots.pixels(figure), _frame(plane)
+    return plots.pixels(figure), painting.frame(plane)
 
 
 def _draw_codes(plane, codes, labels, reach):
@@ -292,7 +204,7 @@ def code_panel(vae, images, labels=None, count=10):
         decoded = _bytes(vae.decode(codes, *(np.repeat(part[digit], 2) for part in given)))
         picture = page.copy()
         for tile, left in zip((originals[digit], *decoded), _CODE_PLACES, strict=True):
-            _paste(picture, enlarge(tile[..., 0], 6), left, 36)
+            painting.paste(picture, enlarge(tile[..., 0], 6), left, 36)
         _draw_lanes(picture, lanes, mean[digit, chosen], np.exp(0.5 * log_var[digit, chosen]), codes[1, chosen])
         return picture
 
@@ -300,7 +212,7 @@ def code_panel(vae, images, labels=None, count=10):
 
 
 _CODE_PLACES, _LANES, _LANE_STEP, _LANE_REACH = (0, 184, 368), 606, 34, 5.0
-_DOT, _MOVED_DOT = _disc(5.0), _disc(7.0)
+_DOT, _MOVED_DOT = painting.disc(5.0), painting.disc(7.0)
 
 
 def _bytes(images):  # [N, H, W, 1] -> [N, H, W, 1] uint8
@@ -308,10 +220,10 @@ def _bytes(images):  # [N, H, W, 1] -> [N, H, W, 1] uint8
 
 
 def _code_page(rates):  # [K] -> [H, W, 3] uint8, frame of the lanes
-    figure, axes = _canvas(_LANES + _LANE_STEP * len(rates), 250)
+    figure, axes = painting.canvas(_LANES + _LANE_STEP * len(rates), 250)
     for left, words in zip(_CODE_PLACES, ("test digit", "reconstruction", "moved code"), strict=True):
         axes.text(left, 26, words)
-    lanes = _inset(figure, _LANES - _LANE_STEP // 2, 36, _LANE_STEP * len(rates), 168)
+    lanes = painting.inset(figure, _LANES - _LANE_STEP // 2, 36, _LANE_STEP * len(rates), 168)
     lanes.set(xlim=(-0.5, len(rates) - 0.5), ylim=(-_LANE_REACH, _LANE_REACH), yticks=[-4, -2, 0, 2, 4])
     lanes.set_xticks(range(len(rates)), [f"d{k + 1}\n{rate:.1f}" for k, rate in enumerate(rates)])
     lanes.tick_params(length=0)
@@ -319,7 +231,7 @@ def _code_page(rates):  # [K] -> [H, W, 3] uint8, frame of the lanes
     lanes.spines[:].set_visible(False)
     lanes.axhspan(-1, 1, color="0.93", zorder=0)
     axes.text(_LANES - _LANE_STEP // 2, 26, "its code, and nats a dimension")
-    return plots.pixels(figure), _frame(lanes)
+    return plots.pixels(figure), painting.frame(lanes)
 
 
 def _draw_lanes(picture, lanes, mean, deviation, moved):  # [H, W, 3], frame, [K], [K], [K]
@@ -329,8 +241,8 @@ def _draw_lanes(picture, lanes, mean, deviation, moved):  # [H, W, 3], frame, [K
     for k, (middle, high, low, now) in enumerate(rows):
         x = round(lanes.place(k, 0)[0])
         picture[high : low + 1, x - 1 : x + 2] = _GREY
-        _stamp(picture, _DOT, _GREY, x, middle)
-        _stamp(picture, _MOVED_DOT, _ORANGE, x, now)
+        painting.stamp(picture, _DOT, _GREY, x, middle)
+        painting.stamp(picture, _MOVED_DOT, _ORANGE, x, now)
 
 
 # A ladder of beta
@@ -368,13 +280,14 @@ def beta_panel(ladder, images, points=None, columns=10):
     """
     points = points or rate_distortion(ladder, images)
     pages = _beta_pages(points, {point.beta: ladder[point.beta].reconstruct(images[:columns]) for point in points})
-    originals = _tiles(images[:columns], columns, 2)
+    originals = painting.tiles(images[:columns], columns, 2)
     for page in pages.values():
-        _paste(page, originals, 0, _BETA_ROWS[0])
+        painting.paste(page, originals, 0, _BETA_ROWS[0])
 
     def draw(beta, seed=0):  # -> [H, W, 3] uint8
         picture = pages[beta].copy()
-        _paste(picture, _tiles(ladder[beta].sample(columns, seed=int(seed)), columns, 2), 0, _BETA_ROWS[2])
+        samples = ladder[beta].sample(columns, seed=int(seed))
+        painting.paste(picture, painting.tiles(samples, columns, 2), 0, _BETA_ROWS[2])
         return picture
 
     return draw
@@ -387,17 +300,17 @@ def _beta_pages(points, reconstructions):  # -> dict from beta to [H, W, 3] uint
     """For every beta the background with its words, its reconstructions and its place on the curve."""
     columns = len(next(iter(reconstructions.values())))
     left = 58 * columns + 74
-    pages, ring = {}, _disc(12.0, inner=8.5)
+    pages, ring = {}, painting.disc(12.0, inner=8.5)
     for point in points:
-        figure, axes = _canvas(left + _CURVE_WIDTH, 320)
+        figure, axes = painting.canvas(left + _CURVE_WIDTH, 320)
         axes.text(0, 22, _beta_words(point), weight="bold")
         for top, words in zip(_BETA_ROWS, ("test digits", "reconstructions", "samples"), strict=True):
             axes.text(0, top - 8, words)
-        curve = _inset(figure, left, _BETA_ROWS[0] - 8, _CURVE_WIDTH - 12, 320 - _BETA_ROWS[0] - 46)
+        curve = painting.inset(figure, left, _BETA_ROWS[0] - 8, _CURVE_WIDTH - 12, 320 - _BETA_ROWS[0] - 46)
         _draw_curve(curve, points)
         pages[point.beta] = plots.pixels(figure)
-        _paste(pages[point.beta], _tiles(reconstructions[point.beta], columns, 2), 0, _BETA_ROWS[1])
-        _stamp(pages[point.beta], ring, _ORANGE, *_frame(curve).place(point.rate, point.distortion))
+        painting.paste(pages[point.beta], painting.tiles(reconstructions[point.beta], columns, 2), 0, _BETA_ROWS[1])
+        painting.stamp(pages[point.beta], ring, _ORANGE, *painting.frame(curve).place(point.rate, point.distortion))
     return pages
 
 
@@ -411,7 +324,7 @@ def _draw_curve(curve, points):
     curve.set(ylim=(distortions.min() - margin[1], distortions.max() + margin[1]), ylabel="distortion in nats")
     ends = np.array(curve.get_xlim())
     curve.plot(ends, best - ends, color="0.5", linestyle="--", linewidth=1.2, label=f"sum of both = {best:.1f}")
-    for place, names in _names_by_place(points, _frame(curve)):
+    for place, names in _names_by_place(points, painting.frame(curve)):
         curve.annotate(names, place, xytext=(9, 7), textcoords="offset points", size=10)
     curve.legend(loc="upper right", handlelength=1.4, borderaxespad=0)
 
@@ -476,7 +389,7 @@ def pair_panel(vae, gan, images, columns=9, num_candidates=2000):
             gan.generate(spherical(found[[first]], found[[second]], shares)),
         )
         for way, top in zip(ways, _PAIR_ROWS, strict=True):
-            picture[top : top + 84] = _tiles(way, columns, 3)
+            picture[top : top + 84] = painting.tiles(way, columns, 3)
         return picture
 
     return draw
@@ -487,7 +400,7 @@ _PAIR_ROWS = (122, 244)
 
 def _pair_page(columns):  # -> [H, W] uint8
     width = 87 * columns - 3
-    figure, axes = _canvas(width, _PAIR_ROWS[-1] + 84)
+    figure, axes = painting.canvas(width, _PAIR_ROWS[-1] + 84)
     axes.text(width / 2, 46, "from this test digit to that one", ha="center")
     axes.annotate("", (width - 104, 62), (104, 62), arrowprops={"arrowstyle": "->", "linewidth": 1.5})
     axes.text(0, _PAIR_ROWS[0] - 9, "VAE: from code to code of the two digits, straight")
@@ -573,11 +486,11 @@ def class_panel(cvae, columns=10):
         both = np.concatenate([codes, np.repeat(codes[:1], len(classes), axis=0)])
         images = cvae.decode(both, np.concatenate([np.full(columns, label), classes]))
         picture = page.copy()
-        _paste(picture, _tiles(images[:columns], columns, 3), 4, _CLASS_ROWS[0])
+        painting.paste(picture, painting.tiles(images[:columns], columns, 3), 4, _CLASS_ROWS[0])
         x, y = 4 + 87 * int(label), _CLASS_ROWS[1]
-        _paste(picture, _tiles(images[columns:], len(classes), 3), 4, y)
+        painting.paste(picture, painting.tiles(images[columns:], len(classes), 3), 4, y)
         picture[y - 3 : y + 87, x - 3 : x + 87] = _ORANGE
-        _paste(picture, _tiles(images[columns + int(label)][None], 1, 3), x, y)
+        painting.paste(picture, painting.tiles(images[columns + int(label)][None], 1, 3), x, y)
         return picture
 
     return draw
@@ -587,7 +500,7 @@ _CLASS_ROWS = (28, 154)
 
 
 def _class_page(columns):  # -> [H, W, 3] uint8
-    figure, axes = _canvas(87 * columns + 5, _CLASS_ROWS[1] + 88)
+    figure, axes = painting.canvas(87 * columns + 5, _CLASS_ROWS[1] + 88)
     axes.text(4, _CLASS_ROWS[0] - 9, "styles of the chosen class")
     axes.text(4, _CLASS_ROWS[1] - 11, "the first style in every class")
     return plots.pixels(figure)

@@ -618,6 +618,30 @@ def test_wrong_labels_are_refused_everywhere(labels):
             call()
 
 
+def test_labels_are_refused_where_there_are_no_classes():
+    """They would be left out without a word, and the samples taken for those of a class."""
+    model, x, labels = tiny_vae(), images(3), np.array([0, 1, 1])
+    model.compile("sgd")
+    calls = [
+        lambda: model.fit(x, labels, verbose=0),
+        lambda: model.encode(x, labels),
+        lambda: model.decode(np.zeros((3, LATENT)), labels),
+        lambda: model.sample(3, labels),
+        lambda: model.elbo(x, labels),
+        lambda: model.log_likelihood(x, 2, labels),
+        lambda: model.interpolate(x[0], x[1], labels=1),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="not conditional"):
+            call()
+
+
+def test_a_way_has_one_label():
+    model, (first, second) = tiny_vae("bernoulli", num_classes=3), images(2)
+    with pytest.raises(ValueError, match="one label, not 2"):
+        model.interpolate(first, second, labels=[0, 2])
+
+
 # Errors
 
 
@@ -648,17 +672,64 @@ def test_codes_of_another_shape_are_refused(shape):
         tiny_vae().decode(np.zeros(shape))
 
 
+def test_tensors_and_validation_data_are_checked_as_arrays_are():
+    model, x = tiny_vae(), images(3)
+    model.compile("sgd")
+    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+        model.fit(tensor(2 * x), verbose=0)
+    for held_out in ((2 * x,), (2 * x, None), [tensor(2 * x)]):
+        with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+            model.fit(x, validation_data=held_out, verbose=0)
+    assert "val_loss" in model.fit(tensor(x), validation_data=(x,), verbose=0).history
+
+
+def test_validation_data_bring_labels_as_the_training_does():
+    model, x, labels = tiny_vae(num_classes=3), images(3), np.array([0, 2, 1])
+    model.compile("sgd")
+    for held_out in ((x,), (x, labels[:2]), (x, labels + 1)):
+        with pytest.raises(ValueError, match=r"label for each of 3|Labels must lie from 0 to 2"):
+            model.fit(x, labels, validation_data=held_out, verbose=0)
+    assert "val_loss" in model.fit(x, labels, validation_data=(x, labels), verbose=0).history
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_codes_that_are_no_finite_numbers_are_refused(value):
+    codes = np.zeros((3, LATENT))
+    codes[1, 2] = value
+    with pytest.raises(ValueError, match="Codes must be finite"):
+        tiny_vae().decode(codes)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_than_two_images_do_not_tell_what_varies(count):
+    with pytest.raises(ValueError, match=f"at least 2 images, not on {count}"):
+        tiny_vae().active_units(images()[:count])
+
+
+@pytest.mark.parametrize("odd", ["encoder", "decoder"])
+def test_networks_of_another_width_are_named(odd):
+    given = dict(zip(("encoder", "decoder"), networks(), strict=True))
+    other = dict(zip(("encoder", "decoder"), networks(latent=LATENT + 1), strict=True))
+    with pytest.raises(ValueError, match=f"The {odd} has codes of 6 numbers, latent_dim is 5"):
+        vae.VAE(LATENT, **{**given, odd: other[odd]})
+
+
 @pytest.mark.parametrize(
     "options, named",
     [
         ({"likelihood": "mse"}, "likelihood must be one of bernoulli, gaussian, logistic; 'mse'"),
         ({"network": "transformer"}, "network must be one of mlp, conv; 'transformer'"),
         ({"latent_dim": 0}, "latent_dim"),
+        ({"latent_dim": 2.5}, "latent_dim must be a whole number of at least 1, not 2.5"),
+        ({"num_classes": -1}, "num_classes must be a whole number of at least 0, not -1"),
         ({"beta": -1.0}, "beta = -1.0"),
         ({"beta": float("nan")}, "beta = nan"),
+        ({"beta": float("inf")}, "beta = inf"),
         ({"free_bits": -0.1}, "free_bits = -0.1"),
+        ({"free_bits": float("inf")}, "free_bits = inf"),
         ({"likelihood": "gaussian", "deviation": 0.0}, "deviation = 0.0"),
         ({"likelihood": "gaussian", "deviation": -1.0}, "deviation = -1.0"),
+        ({"likelihood": "gaussian", "deviation": float("inf")}, "deviation = inf"),
         ({"likelihood": "bernoulli", "deviation": 0.2}, "deviation belongs to the likelihood 'gaussian'"),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from aigc_course import gan, plots, vae_plots, widgets
+from aigc_course import gan, plots, vae_painting, vae_plots, widgets
 from aigc_course.plots import enlarge
 from aigc_course.vae import VAE, kl_divergence
 from aigc_course.vae_networks import MLPDecoder, MLPEncoder
@@ -170,7 +170,7 @@ def test_kl_map_has_its_lines_where_the_closed_form_says():
 
 
 def test_kl_number_is_that_of_the_closed_form():
-    draw, numerals = vae_plots.kl_panel(), vae_plots._numerals()
+    draw, numerals = vae_plots.kl_panel(), vae_painting.numerals()
     expected = np.concatenate([numerals[c] for c in "2.32"], axis=1)  # 1/2 (4 + 1/4 - 1) + log 2
     right, middle = vae_plots._NATS_PLACE
     left = right - expected.shape[1] // 2 * 2
@@ -278,7 +278,7 @@ def test_points_that_coincide_share_their_label():
     points = [
         vae_plots.RatePoint(*values) for values in ((1, 10.0, 90.0, 4), (30, 0.01, 200.0, 0), (100, 0.0, 200.1, 0))
     ]
-    frame = vae_plots._Frame(np.array([0.0, 0.0]), np.array([20.0, -2.0]))
+    frame = vae_painting.Frame(np.array([0.0, 0.0]), np.array([20.0, -2.0]))
     assert [names for _, names in vae_plots._names_by_place(points, frame)] == ["1", "30, 100"]
 
 
