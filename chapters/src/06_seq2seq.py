@@ -796,9 +796,9 @@ for one in reader.translate_in_detail(strange):
 # %% [markdown]
 # It answers everything. The 31st of February is written down as if it existed, and 03/04/05 gets one of its readings,
 # both without a doubt; 1066 lies outside its hundred years and becomes 2066; that 4 March 2021 was a Thursday goes
-# unnoticed. The probabilities are shares among the texts that it knows how to write, and "this is no date" is not one of
-# them. For what resembles no date at all they are low, so a low one is a warning; a high one is no proof. Whether the
-# question makes sense must be tested elsewhere.
+# unnoticed. The probabilities are shares among the texts that it knows how to write, and "this is no date" is not one
+# of them. For what resembles no date at all they are low, so a low one is a warning; a high one is no proof. Whether
+# the question makes sense must be tested elsewhere.
 #
 # ## Sentences of your own
 #
