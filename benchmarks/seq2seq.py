@@ -18,12 +18,14 @@ import numpy as np
 
 from aigc_course import checkpoints, training
 from aigc_course.datasets import load_dates, load_pairs
+from aigc_course.datasets.buckets import Buckets
 from aigc_course.metrics.translation import chrf, corpus_bleu
 from aigc_course.seq2seq import Seq2Seq
 from aigc_course.vocabulary import END, PAD, START, Vocabulary
 
 BATCH = 64
-SIZES = {"hidden_dim": 256, "embedding_dim": 192, "dropout": 0.4, "word_dropout": 0.05}
+SIZES = {"hidden_dim": 256, "embedding_dim": 192, "dropout": 0.3, "word_dropout": 0.05}
+BOUNDS = [(8, 9), (11, 13), (15, 18)]  # most steps of source and target in a bucket
 LENGTHS = {"max_source_length": 20, "max_target_length": 28}
 
 
@@ -101,15 +103,16 @@ def train_translator(corpus, attention, epochs, seed=0):
     target = Vocabulary.build(corpus.train.targets, "character", min_count=2)
     keras.utils.set_random_seed(seed)
     model = Seq2Seq(source, target, attention, seed=seed, **SIZES, **LENGTHS)
-    steps = epochs * -(-len(corpus.train) // BATCH)
+    inputs, targets = model.arrays(corpus.train.sources, corpus.train.targets)
+    data = Buckets(inputs, targets, BOUNDS, BATCH, seed)
+    steps = epochs * len(data)
     rate = keras.optimizers.schedules.CosineDecay(2e-3, steps, alpha=0.02)
     model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-3, clipnorm=1.0))
-    data = model.arrays(corpus.train.sources, corpus.train.targets)
     held_out = model.arrays(corpus.validation.sources, corpus.validation.targets)
     best = keras.callbacks.EarlyStopping("val_loss", patience=epochs, restore_best_weights=True)
     start = time.perf_counter()
     training.fit(
-        model, data, epochs=epochs, batch_size=BATCH, seed=seed, validation_data=held_out, callbacks=[best],
+        model, data, epochs=epochs, seed=seed, validation_data=held_out, callbacks=[best],
         every_seconds=20,
     )  # fmt: skip
     return model, (time.perf_counter() - start) / 60
@@ -120,7 +123,7 @@ def _row(name, written, references, *figures):
     print(f"{name:36} {bleu:6.2f} {f_score:6.2f}  {'  '.join(figures)}", flush=True)
 
 
-def compare_sentences(path, epochs=20):
+def compare_sentences(path, epochs=24):
     """Print BLEU and chrF of the test sentences for both models beside two that have learned nothing."""
     corpus = load_pairs(simplified(path), script="simplified", max_source_length=20, max_target_length=28)
     print(corpus.report)
@@ -152,7 +155,7 @@ def main():
     """Run both comparisons."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", default=os.environ.get("AIGC_PAIRS"), help="file of tab-separated sentence pairs")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--sentences-only", action="store_true")
     options = parser.parse_args()
     if not options.sentences_only:
