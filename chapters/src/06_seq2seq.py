@@ -418,7 +418,10 @@ for name, model in {"live": live, "shipped": reader, "without attention": plain}
     print(f"{name:18} held-out dates right: English {exact[name][0]:.2%}, Chinese {exact[name][1]:.2%}")
 exact["zh"] = into_chinese.exact_match(to_zh.sources, to_zh.targets)
 print(f"English to Chinese, shipped: {exact['zh']:.2%}")
-check.between("seq2seq/live_exact", np.mean(exact["live"]))
+live_accuracy = live.evaluate(*live.arrays(data.test.sources, data.test.targets), verbose=0, return_dict=True)[
+    "accuracy"
+]
+check.between("seq2seq/live_accuracy", live_accuracy)
 check.between("seq2seq/dates_en_exact", exact["shipped"][0])
 check.between("seq2seq/dates_zh_exact", exact["shipped"][1])
 check.between("seq2seq/dates_plain_exact", np.mean(exact["without attention"]))
@@ -426,9 +429,10 @@ check.between("seq2seq/into_chinese_exact", exact["zh"])
 
 # %% [markdown]
 # *Exact match* counts a date only if every character is right. On 5,000 held-out dates a language the shipped model
-# makes no mistake, into Chinese neither; without attention 99.4 % of the English and 99.9 % of the Chinese dates are
-# right (one training each). So attention is no necessity here. But it learns sooner: in two trainings beside each
-# other, one pass through 40,000 pairs gave 98 % of the validation dates with attention and 15 % without.
+# makes no mistake, into Chinese neither, and nor do two more trainings with other seeds. Without attention 99.4 %,
+# 99.4 % and 99.5 % of the English dates are right in three trainings, of the Chinese 99.9, 99.8 and 99.9 %. So
+# attention is no necessity here. But it learns sooner: in two trainings beside each other, one pass through 40,000
+# pairs gave 98 % of the validation dates with attention and 15 % without.
 #
 # ## The decoding loop
 #
@@ -957,4 +961,4 @@ corrections.references([*models, *others])
 
 # %% [markdown]
 # **Where to go next:** chapter 08 gives a text or an image a code with a distribution over it. The Transformer
-# (chapter 07, in preparation) keeps the attention of this chapter and drops the recurrence.
+# (chapter 09, in preparation) keeps the attention of this chapter and drops the recurrence.
