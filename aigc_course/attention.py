@@ -35,7 +35,7 @@ class DotProductAttention(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("aigc_course")
 class AdditiveAttention(keras.layers.Layer):
-    """``score = v . tanh(W query + U memory)`` (Bahdanau et al., 2015, appendix A.1.2)."""
+    """``score = v . tanh(W query + U memory + b)`` (Bahdanau et al., 2015, appendix A.1.2, where b is left out)."""
 
     def __init__(self, units, **options):
         super().__init__(**options)

@@ -21,6 +21,7 @@ SCORES = ("general", "dot", "additive")
 CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 BATCH = 128  # texts that are translated at once
 NUM_ALTERNATIVES = 5
+COLDEST, HOTTEST = 1e-30, 1e6  # temperatures at which float32 still holds a logit, and NEVER is still never
 
 
 def masked_mean(values, mask):  # [B, T] x 2 -> []
@@ -98,6 +99,7 @@ class Seq2Seq(keras.Model):
         max_source_length, max_target_length: most tokens of a text, not counting START and END.
 
     Raises:
+        TypeError: a side that is no ``Vocabulary``.
         ValueError: an unknown score or cell, or a number out of range.
     """
 
@@ -122,6 +124,8 @@ class Seq2Seq(keras.Model):
         **options,
     ):
         super().__init__(**options)
+        if not all(isinstance(side, Vocabulary) for side in (source_vocabulary, target_vocabulary)):
+            raise TypeError("Source and target need a Vocabulary each: Vocabulary(tokens).")
         _check_options(score, cell, hidden_dim, embedding_dim, bidirectional, (dropout, word_dropout))
         self.source_vocabulary, self.target_vocabulary = source_vocabulary, target_vocabulary
         self.attention, self.score, self.cell, self.bidirectional = bool(attention), score, cell, bool(bidirectional)
@@ -147,9 +151,11 @@ class Seq2Seq(keras.Model):
         self.decoder = layer(self.hidden_dim, return_sequences=True, return_state=True)
         self.attend = None
         if self.attention:
-            kinds = {"additive": lambda: AdditiveAttention(self.hidden_dim)}
-            plain = DotProductAttention(self.hidden_dim, project=self.score == "general")
-            self.attend = kinds.get(self.score, lambda: plain)()
+            self.attend = (
+                AdditiveAttention(self.hidden_dim)
+                if self.score == "additive"
+                else DotProductAttention(self.hidden_dim, project=self.score == "general")
+            )
         self.mix = keras.layers.Dense(self.hidden_dim, "tanh", name="mix")
         self.output_layer = keras.layers.Dense(len(self.target_vocabulary), name="logits")
         self.dropout = keras.layers.Dropout(self.dropout_rate, seed=self.seed)
@@ -215,7 +221,8 @@ class Seq2Seq(keras.Model):
         Sources end with END. The decoder reads START and then the target, and has to say the target and then END: at
         each step it is given the right past and asked for the next token (teacher forcing; Williams and Zipser, 1989).
         """
-        if len(demand_texts(sources)) != len(demand_texts(targets)):
+        sources, targets = demand_texts(sources), demand_texts(targets)
+        if len(sources) != len(targets):
             raise ValueError(f"There are {len(sources)} sources and {len(targets)} targets.")
         limit = self.max_target_length + 1
         decoder_ids = self.target_vocabulary.encode(targets, limit, start=True)
@@ -229,7 +236,12 @@ class Seq2Seq(keras.Model):
         return [*super().metrics, *self.trackers]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean cross-entropy over the target tokens; steps for which ``padding_mask`` is False do not count."""
+        """Mean cross-entropy over the target tokens; steps for which ``padding_mask`` is False do not count.
+
+        ValueError for sample weights, which would have no effect.
+        """
+        if sample_weight is not None:
+            raise ValueError("Seq2Seq takes no sample weights; padding is left out by itself.")
         y = ops.convert_to_tensor(y, "int32")
         mask = self.padding_mask(y)
         count = ops.sum(ops.cast(mask, "float32"))
@@ -246,9 +258,11 @@ class Seq2Seq(keras.Model):
         Args:
             texts: N strings; a text without a token gives "".
             beam_width: 1 takes the most probable token at each step (greedy); K keeps the K best beginnings.
-            temperature: above 0, tokens are drawn from ``softmax(logits / temperature)``, with ``beam_width`` 1 only.
-            length_penalty: alpha of ``log p / ((5 + length) / 6) ** alpha``, by which finished beams are compared
-                (Wu et al., 2016, eq. 14); 0 compares log-probabilities, which favours short texts.
+            temperature: above 0, tokens are drawn from ``softmax(logits / temperature)``, with ``beam_width`` 1 only;
+                beyond COLDEST and HOTTEST nothing changes.
+            length_penalty: alpha of ``log p / ((5 + length) / 6) ** alpha``, by which the beams are compared at the end
+                (Wu et al., 2016, eq. 14; END counts, and a beam cut at the limit takes part as it stands); 0 compares
+                log-probabilities, which favours short texts.
             seed: of the draws.
 
         Returns:
@@ -259,6 +273,7 @@ class Seq2Seq(keras.Model):
             CourseError: a text longer than ``max_source_length``.
             ValueError: a beam width, temperature or penalty that makes no sense.
         """
+        texts = demand_texts(texts)
         ids = self._decode(texts, beam_width, temperature, length_penalty, seed)
         return [text if asked else "" for asked, text in zip(map(self._any, texts), self._texts(ids), strict=True)]
 
@@ -271,16 +286,16 @@ class Seq2Seq(keras.Model):
     def _decode(self, texts, beam_width, temperature, length_penalty, seed):  # N texts -> [N, T]
         _check_decoding(beam_width, temperature, length_penalty)
         source_ids = self._source_ids(texts)
-        draws = np.random.default_rng(seed)
+        draws, heat = np.random.default_rng(seed), np.float32(np.clip(temperature, COLDEST, HOTTEST))
         parts = [np.zeros((0, self.max_target_length + 1), "int32")]
         for start in range(0, len(source_ids), BATCH):
             rows = source_ids[start : start + BATCH]
             batch = self._fixed_size(rows)
             if temperature > 0:
                 chance = draws.random((self.max_target_length + 1, len(batch)), "float32")
-                ids = self._decoder.sampled(batch, chance, np.float32(temperature))
+                ids = self._decoder.sampled(batch, chance, heat)
             elif beam_width > 1:
-                ids = self._decoder.beam(batch, beam_width, length_penalty)
+                ids = self._decoder.beam(batch, int(beam_width), length_penalty)
             else:
                 ids = self._decoder.greedy(batch)
             parts.append(ops.convert_to_numpy(ids)[: len(rows)])
@@ -299,6 +314,7 @@ class Seq2Seq(keras.Model):
 
     def translate_in_detail(self, texts, beam_width=1, temperature=0.0, length_penalty=0.6, seed=0):
         """As ``translate``, but returns a list of ``Translation`` with probabilities and attention of every step."""
+        texts = demand_texts(texts)
         ids = self._decode(texts, beam_width, temperature, length_penalty, seed)
         source_ids = self._source_ids(texts)
         log_probabilities, weights = self._teacher_forced(source_ids, _shifted(ids))
@@ -321,10 +337,10 @@ class Seq2Seq(keras.Model):
         return np.concatenate(parts) if parts else np.zeros((0, 1, 1)), noted
 
     def _detail(self, source, source_ids, ids, scores, weights):
-        length = _lengths(ids[None])[0]
-        chosen = ids[:length]
         words, source_words = self.target_vocabulary.tokens, self.source_vocabulary.split(source)
-        probabilities = np.exp(scores[np.arange(length), chosen])
+        length = (ids != PAD).sum() if source_words else 0  # END counts
+        chosen = ids[:length]
+        log_probabilities = scores[np.arange(length), chosen]
         best = np.argsort(-scores[:length], axis=-1)[:, :NUM_ALTERNATIVES]
         alternatives = [
             [(words[number], float(np.exp(row[number]))) for number in numbers]
@@ -332,12 +348,12 @@ class Seq2Seq(keras.Model):
         ]
         return Translation(
             source=source,
-            text=self._texts(ids[None])[0] if source_words else "",
+            text=self._texts(chosen[None])[0],
             source_tokens=[*source_words, self.source_vocabulary.tokens[END]],
             tokens=[words[number] for number in chosen],
-            probabilities=probabilities,
+            probabilities=np.exp(log_probabilities),
             attention=None if weights is None else weights[:length, : len(source_words) + 1],
-            log_probability=float(np.log(probabilities).sum()),
+            log_probability=float(log_probabilities.sum()),
             alternatives=alternatives,
         )
 
@@ -394,11 +410,6 @@ def _shifted(ids):  # [N, T] -> [N, T]
     return np.where(given == END, PAD, given)
 
 
-def _lengths(ids):  # [N, T] -> [N]
-    """Tokens of each row, END included."""
-    return (ids != PAD).sum(-1)
-
-
 def _check_options(score, cell, hidden_dim, embedding_dim, bidirectional, rates):
     if score not in SCORES:
         raise ValueError(f"score must be one of {', '.join(SCORES)}, not {score!r}.")
@@ -413,7 +424,7 @@ def _check_options(score, cell, hidden_dim, embedding_dim, bidirectional, rates)
 
 
 def _check_decoding(beam_width, temperature, length_penalty):
-    if beam_width != int(beam_width) or beam_width < 1:
+    if not 1 <= beam_width < np.inf or beam_width != int(beam_width):
         raise ValueError(f"beam_width is a whole number from 1 on, not {beam_width}.")
     if not 0 <= temperature < np.inf:
         raise ValueError(f"temperature is 0 or a positive number, not {temperature}.")

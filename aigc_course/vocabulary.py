@@ -22,6 +22,7 @@ class Vocabulary:
         unit: ``"character"``, or ``"word"`` for what stands between white space.
 
     Raises:
+        TypeError: a token that is no string.
         ValueError: an unknown unit, a repeated token, or a character token that is not one character.
     """
 
@@ -31,6 +32,8 @@ class Vocabulary:
         tokens = list(tokens)
         if len(set(tokens)) != len(tokens):
             raise ValueError("A vocabulary may hold each token once.")
+        if wrong := next((type(token) for token in tokens if not isinstance(token, str)), None):
+            raise TypeError(f"A token must be a string, not {wrong.__name__}.")
         broken = next((token for token in tokens if unit == "character" and len(token) != 1), None)
         if broken is not None:
             raise ValueError(f"{broken!r} is not one character.")

@@ -314,6 +314,38 @@ def test_empty_text_in_detail(model):
     assert model.translate_in_detail([""])[0].text == ""
 
 
+def test_a_text_without_a_token_has_no_step(model):
+    found = model.translate_in_detail([""])[0]
+    assert (found.tokens, found.alternatives, found.log_probability) == ([], [], 0.0)
+    assert found.attention is None or found.attention.shape == (0, 1)
+
+
+def test_draws_at_any_temperature_write_what_may_be_written():
+    model = sharpened()
+    for coldest in (1e-30, 1e-39, 1e-300):
+        assert model.translate(TEXTS, temperature=coldest) == model.translate(TEXTS)
+    for hottest in (1e6, 1e12, 1e300):
+        found = model.translate_in_detail(["abc"] * 60, temperature=hottest)
+        written = {token for one in found for token in one.tokens}
+        assert written == {*"12345", "�", "⊣"}  # neither padding nor the start
+        assert all(np.isfinite(one.log_probability) for one in found)
+
+
+def test_texts_may_come_one_by_one(model):
+    texts = TEXTS[:2]
+    assert model.translate(text for text in texts) == model.translate(texts)
+    assert [one.text for one in model.translate_in_detail(iter(texts))] == model.translate(texts)
+    np.testing.assert_array_equal(
+        model.log_likelihood(iter(texts), iter("12")), model.log_likelihood(texts, ["1", "2"])
+    )
+
+
+@pytest.mark.parametrize("width", [2.0, np.int64(2)])
+def test_a_beam_width_may_be_any_whole_number(width):
+    model = sharpened()
+    assert model.translate(TEXTS[:2], beam_width=width) == model.translate(TEXTS[:2], beam_width=2)
+
+
 def test_more_texts_than_a_batch(model):
     texts = ["abc", "fad"] * 70
     assert model.translate(texts) == model.translate(texts[:2]) * 70
@@ -322,7 +354,7 @@ def test_more_texts_than_a_batch(model):
 @pytest.mark.parametrize("options, words", [
     ({"beam_width": 0}, "from 1 on"), ({"beam_width": 1.5}, "whole"), ({"temperature": -1}, "temperature"),
     ({"temperature": np.nan}, "temperature"), ({"temperature": 1, "beam_width": 2}, "not both"),
-    ({"length_penalty": np.inf}, "finite"),
+    ({"length_penalty": np.inf}, "finite"), ({"beam_width": np.nan}, "whole"), ({"beam_width": np.inf}, "whole"),
 ])  # fmt: skip
 def test_impossible_decoding(options, words):
     with pytest.raises(ValueError, match=words):
@@ -346,6 +378,8 @@ def test_wrong_inputs_speak():
         model.arrays(["a", "b"], ["1"])
     with pytest.raises(CourseError, match="at most 7"):
         model.arrays(["a"], ["1" * 8])
+    with pytest.raises(TypeError, match="Vocabulary"):
+        Seq2Seq("abc", DIGITS)
     with pytest.raises(ValueError, match="nothing"):
         model.exact_match([], [])
     with pytest.raises(ValueError, match="no attention"):
@@ -375,6 +409,13 @@ def test_reported_figures_are_masked_ones():
     assert found["loss"] == pytest.approx(
         -model.log_likelihood(["abc", "g", "fad"], ["123", "54321", ""]).sum() / 11, abs=1e-4
     )
+
+
+def test_sample_weights_are_refused():
+    model = build()
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="sample weights"):
+        model.fit(*model.arrays(["a", "b"], ["1", "2"]), sample_weight=np.ones(2), verbose=0)
 
 
 @pytest.mark.slow

@@ -73,6 +73,11 @@ def test_impossible_vocabularies(arguments, words):
         Vocabulary(*arguments)
 
 
+def test_a_token_is_a_string():
+    with pytest.raises(TypeError, match="not int"):
+        Vocabulary([1, 2])
+
+
 def test_shortened():
     assert shortened("a" * 50) == "a" * 39 + "…"
     assert shortened("short") == "short"
