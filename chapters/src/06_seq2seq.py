@@ -99,8 +99,8 @@ print(two)
 print(letters, letters.decode(two), letters.decode(letters.encode(["4 März"])))
 
 # %% [markdown]
-# Both rows have one length now, which a batch needs; the zeros at the end of the second mean nothing, and must have no
-# effect on anything. `ä` is unknown.
+# Both rows have one length now, which a batch needs; the zero at the end of the second means nothing, and must have no
+# effect on anything. `ä` and `z` are unknown.
 #
 # The decoder gets *two* rows: what it reads, and what it has to say.
 
@@ -176,8 +176,8 @@ for width in (11, 16, 24, 37):
     print(f"{width:5} {float(masked):16.1%} {float(everything):23.1%}")
 
 # %% [markdown]
-# The same guesses, once 60 % and once 88 %: both figures are printed in courses, and only the left one says something
-# about the model. `fit` reports both here, as `accuracy` and `padded_accuracy`.
+# The same guesses, once 60 % and once 88 %: only the left figure says something about the model. `fit` reports both
+# here, as `accuracy` and `padded_accuracy`.
 #
 # Padding must stay out of the encoder too, of its state and of the attention. In `Seq2Seq` everything that masks asks
 # `padding_mask`, so a model with the documents' fault takes three lines. Same weights, one text, eight zeros added:
@@ -234,7 +234,7 @@ check.close(np.stack(my_lstm_step(x, h, c, *weights)), np.stack([ops.convert_to_
 
 # %% [markdown]
 # One of the documents passes the candidate $\tilde c$ through a sigmoid and leaves out the output gate. Then nothing
-# negative is ever written: a cell that starts at 0 can only count upwards.
+# negative is ever written: a cell that starts at 0 never falls below it.
 
 # %%
 for name, candidate in {"tanh": np.tanh, "sigmoid": sigmoid}.items():
@@ -281,8 +281,8 @@ widgets.explore(
 
 # %% [markdown]
 # Turn the query: the weight passes from place to place. Its length works like an inverse temperature: at 0 every place
-# gets a third, at 10 one place gets nearly all. Nothing here is a jump, so a gradient can teach the decoder where to
-# look. **Question:** at which direction do the second and third place get the same weight?
+# gets a third, and the longer it is, the more the best place gets. Nothing here is a jump, so a gradient can teach the
+# decoder where to look. **Question:** at about which direction do the second and third place get the same weight?
 #
 # The same for a batch, all steps at once, with the mask: what is padding gets a score of minus a billion, and a weight
 # of 0.
@@ -307,8 +307,8 @@ check.close(context, theirs[0], name="context, Keras' layer")
 check.close(weights, theirs[1], name="weights, Keras' layer")
 
 # %% [markdown]
-# The first attention for translation, and the origin of the idea (Bahdanau et al., 2015), was *additive*: a small
-# network scores each pair of query and place, $e_s = v \cdot \tanh(W q + U m_s + b)$.
+# The first attention for translation (Bahdanau et al., 2015) was *additive*: a small network scores each pair of query
+# and place, $e_s = v \cdot \tanh(W q + U m_s + b)$.
 
 
 # %%
@@ -340,7 +340,7 @@ seq2seq_plots.compare_attention({one.source: one for one in chosen})
 # %% [markdown]
 # Read each map from the top. Year, month and day of the English date stand in another order than in the ISO form, and
 # the dark cells jump accordingly: first to the end, then back to the first letters of *March*, at last to the 4. In the
-# Chinese date the order is the same, and the dark cells run along a diagonal.
+# Chinese date the order is the same, and the dark cells run nearly along a diagonal.
 #
 # ## One vector is a bottleneck
 #
@@ -429,7 +429,7 @@ check.between("seq2seq/into_chinese_exact", exact["zh"])
 
 # %% [markdown]
 # *Exact match* counts a date only if every character is right. On 5,000 held-out dates a language the shipped model
-# makes no mistake, into Chinese neither, and nor do two more trainings with other seeds. Without attention 99.4 %,
+# makes no mistake, nor does the one into Chinese, nor do two more trainings of each. Without attention 99.4 %,
 # 99.4 % and 99.5 % of the English dates are right in three trainings, of the Chinese 99.9, 99.8 and 99.9 %. So
 # attention is no necessity here. But it learns sooner: in two trainings beside each other, one pass through 40,000
 # pairs gave 98 % of the validation dates with attention and 15 % without.
@@ -437,9 +437,8 @@ check.between("seq2seq/into_chinese_exact", exact["zh"])
 # ## The decoding loop
 #
 # The documents stop at `fit`, with a model that cannot write. What it has is a distribution for the next character. To
-# write, choose one, read it, and go on.
-# Choosing the most probable each time is *greedy* decoding. `model.step` is one step of the decoder; `beginnings` lets
-# us start in the middle, which we shall need.
+# write, choose one, read it, and go on. Choosing the most probable each time is *greedy* decoding. `model.step` is one
+# step of the decoder; `beginnings` lets us start in the middle, which we shall need.
 
 
 # %%
@@ -483,8 +482,8 @@ widgets.explore(
 )
 
 # %% [markdown]
-# A loop in Python is slow, and many listings make it slower: one text at a time, one `predict` a character. `translate`
-# compiles the loop and runs a batch until its last text has ended.
+# A loop in Python is slow, and slower still with one text at a time and one `predict` a character. `translate` compiles
+# the loop and runs a batch until its last text has ended.
 
 
 # %%
@@ -537,9 +536,9 @@ print("width 2 ", my_beam(tree, 2))
 
 # %% [markdown]
 # `a` is the better first step and 0.24 its best end; `bx` has 0.36. Real beams differ in length, and each further
-# character costs: sums of log-probabilities favour texts that stop early. So finished beams are compared by
-# $\log p / ((5 + n)/6)^{\alpha}$ with $n$ characters and $\alpha = 0.6$ (Wu et al., 2016); $\alpha = 0$ compares the
-# sums. Does it help on dates?
+# character costs: sums of log-probabilities favour texts that stop early. So at the end beams are compared by
+# $\log p / ((5 + n)/6)^{\alpha}$ (Wu et al., 2016, eq. 14) with $n$ characters and, here, $\alpha = 0.6$; $\alpha = 0$
+# compares the sums. Does it help on dates?
 
 # %%
 part = held["en"]
@@ -552,10 +551,10 @@ for width in (1, 4):
         print(f"{name:8} width {width}: right {match:.1%}, cost of what it wrote {nats:.3f} nats")
 
 # %% [markdown]
-# Beam search finds texts to which *the model* gives more probability. Where the model is sure of every character that
-# changes nothing, and where the model is bad, a likelier text is not a better one: a search cannot know more than the
-# model. Where it is good but unsure, a small width gains a little: in Sutskever et al. (2014, table 1) five models
-# together reach a BLEU of 33.0 at width 1, 34.5 at 2 and 34.8 at 12, on sentences.
+# Beam search usually finds texts to which *the model* gives more probability. Where the model is sure of every
+# character that changes nothing, and where it is bad, a likelier text is not a better one: a search cannot know more
+# than the model. Where it is good but unsure, a small width gains a little: in Sutskever et al. (2014, table 1) five
+# models together reach a BLEU of 33.0 at width 1, 34.5 at 2 and 34.8 at 12, English to French.
 #
 # One can also *draw* the next character, from $\mathrm{softmax}(\text{logits} / \tau)$: temperature $\tau = 1$ takes
 # the model's own probabilities, below 1 it prefers the likely ones, above it levels them. **Question:** from which
@@ -616,7 +615,7 @@ for begin in ("1", "203", "2021-1", "2021-03-3"):
 
 # %% [markdown]
 # With attention the rest stays right after most slips: the next character is looked up in the source, whatever stands
-# before it. Two places are exceptions, the first digit of the year and that of the month. With a 1 forced there, 4
+# before it. Two places are exceptions, the first digit of the year and that of the month. With a 1 for the month, 4
 # March would need a thirteenth month, and the model writes 10 instead: the decoder is also a language model of dates,
 # and here the habit beats the source. Without attention a slip costs more on average, since what was written has
 # entered the only memory there is.
@@ -822,7 +821,7 @@ print(corpus.train.sources[0], "->", corpus.train.targets[0])
 
 # %% [markdown]
 # Every line is accounted for, with the place of what was dropped. The split is by source sentence, since one sentence
-# often has several translations; and the last line of the report counts answers that training has seen anyway.
+# often has several translations; the last line but one counts test sentences with an answer known from training.
 #
 # ## What the documents got wrong
 
@@ -960,5 +959,5 @@ others = ["williams1989", "bengio2015", "ranzato2016", "wu2016", "papineni2002",
 corrections.references([*models, *others])
 
 # %% [markdown]
-# **Where to go next:** chapter 08 gives a text or an image a code with a distribution over it. The Transformer
+# **Where to go next:** chapter 08 gives an image a code with a distribution over it. The Transformer
 # (chapter 09, in preparation) keeps the attention of this chapter and drops the recurrence.
