@@ -123,7 +123,7 @@ def _row(name, written, references, *figures):
     print(f"{name:36} {bleu:6.2f} {f_score:6.2f}  {'  '.join(figures)}", flush=True)
 
 
-def compare_sentences(path, epochs=24):
+def compare_sentences(path, epochs=16):
     """Print BLEU and chrF of the test sentences for both models beside two that have learned nothing."""
     corpus = load_pairs(simplified(path), script="simplified", max_source_length=20, max_target_length=28)
     print(corpus.report)
@@ -155,7 +155,7 @@ def main():
     """Run both comparisons."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", default=os.environ.get("AIGC_PAIRS"), help="file of tab-separated sentence pairs")
-    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--sentences-only", action="store_true")
     options = parser.parse_args()
     if not options.sentences_only:
