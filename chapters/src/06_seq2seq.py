@@ -512,8 +512,8 @@ for name, translate in {
 check.between("seq2seq/times_faster", seconds["one predict a character"] / seconds["compiled batch"])
 
 # %% [markdown]
-# Same output, in a small part of the time; `python -m benchmarks.seq2seq` measures it properly: {TODO figure: times
-# faster}.
+# Same output, in a small part of the time. `python -m benchmarks.seq2seq` takes 32 dates and lets both ways run in turn:
+# compiled, a text took 110 times less time alone and 2,200 times less in a batch (two cores, beside other work).
 #
 # ## When greedy is wrong
 #
@@ -747,9 +747,19 @@ check.between("seq2seq/same_day_bleu", scores["always the same day"])
 # The last row knows nothing and still has a BLEU above 10, since 年, 月 and 日 stand in every answer. A score means
 # something only beside that of a trivial model.
 #
-# On real sentences, `python -m benchmarks.seq2seq` trains on Tatoeba's English-Chinese pairs and holds out 1,000
-# sentences: {TODO table: BLEU and chrF with attention, without, most frequent sentence, minutes; two translations good
-# and bad}.
+# On real sentences the difference is plain. `python -m benchmarks.seq2seq --pairs FILE` trains on 19,482 English-Chinese
+# pairs of Tatoeba, sixteen passes, and translates 1,000 held-out sentences; one training each, about nine minutes on
+# two cores:
+#
+# | model | BLEU | chrF | BLEU with a beam of 4 |
+# |---|---|---|---|
+# | always the most frequent sentence | 0.3 | 1.3 | |
+# | without attention | 16.9 | 15.9 | 18.5 |
+# | with attention | 30.4 | 26.1 | 31.8 |
+#
+# Good: *who is your english teacher?* 你的英语老师是谁？ Nearly: *I'll write or phone you next week* 我下周会给你写电话
+# (write and phone have become one). Bad: *Tom went to Boston for a week* 汤姆去波士顿去波士顿 (he goes twice, and the week
+# is gone): nothing tells the decoder which words are done.
 #
 # ## Where it goes wrong
 #
@@ -786,9 +796,9 @@ first = (mistakes["shipped, no attention"] + mistakes["shipped"])[:6] or [("no m
 seq2seq_plots.translations_table(first, title="First mistakes, the model without attention")
 
 # %% [markdown]
-# Patterns that a model has not learned yet fail as a whole, so the list says what it lacks. A longer date holds no more
-# information than a short one, only more letters to find it in, and the shipped model does not mind. Without attention
-# the few mistakes gather among the longest.
+# A pattern that fails as a whole has not been learned; a miss here and there is a slip. A longer date holds no more
+# information than a short one, only more letters to find it in, and the shipped model does not mind. Look for the
+# lengths at which the model without attention makes its few mistakes.
 #
 # And outside its world? These are no dates, or none that can be known:
 
