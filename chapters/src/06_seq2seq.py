@@ -20,7 +20,7 @@
 # LSTM step, attention, the decoding loop, beam search and BLEU stand here in a few lines each. Five exercises ask for
 # lines of your own.
 #
-# *About 90 minutes, three of them training.*
+# *About 90 minutes, two to three of them training.*
 
 # %%
 from aigc_course import runtime
@@ -512,8 +512,8 @@ for name, translate in {
 check.between("seq2seq/times_faster", seconds["one predict a character"] / seconds["compiled batch"])
 
 # %% [markdown]
-# Same output, in a small part of the time. `python -m benchmarks.seq2seq` takes 32 dates and lets both ways run in turn:
-# compiled, a text took 110 times less time alone and 2,200 times less in a batch (two cores, beside other work).
+# Same output, in a small part of the time. `python -m benchmarks.seq2seq` takes 32 dates and lets both ways run in
+# turn: compiled, a text took 110 times less time alone and 2,200 times less in a batch (two cores, beside other work).
 #
 # ## When greedy is wrong
 #
@@ -747,9 +747,9 @@ check.between("seq2seq/same_day_bleu", scores["always the same day"])
 # The last row knows nothing and still has a BLEU above 10, since 年, 月 and 日 stand in every answer. A score means
 # something only beside that of a trivial model.
 #
-# On real sentences the difference is plain. `python -m benchmarks.seq2seq --pairs FILE` trains on 19,482 English-Chinese
-# pairs of Tatoeba, sixteen passes, and translates 1,000 held-out sentences; one training each, about nine minutes on
-# two cores:
+# On real sentences the difference is plain. `python -m benchmarks.seq2seq --pairs FILE` trains on 19,482
+# English-Chinese pairs of Tatoeba, sixteen passes, and translates 1,000 held-out sentences; one training each, about
+# nine minutes on two cores:
 #
 # | model | BLEU | chrF | BLEU with a beam of 4 |
 # |---|---|---|---|
@@ -758,8 +758,8 @@ check.between("seq2seq/same_day_bleu", scores["always the same day"])
 # | with attention | 30.4 | 26.1 | 31.8 |
 #
 # Good: *who is your english teacher?* 你的英语老师是谁？ Nearly: *I'll write or phone you next week* 我下周会给你写电话
-# (write and phone have become one). Bad: *Tom went to Boston for a week* 汤姆去波士顿去波士顿 (he goes twice, and the week
-# is gone): nothing tells the decoder which words are done.
+# (write and phone have become one). Bad: *Tom went to Boston for a week* 汤姆去波士顿去波士顿 (he goes twice, and the
+# week is gone): nothing tells the decoder which words are done.
 #
 # ## Where it goes wrong
 #
