@@ -83,15 +83,15 @@ def compare_decoding(num_texts=32, rounds=3):
 # ---------------------------------------------------------------------------------------------------- sentences
 
 
-def simplified(path):
-    """Path of the pairs with their targets in simplified characters, if opencc is installed; else ``path``."""
+def simplified(path, folder):
+    """Path of the pairs, with their targets in simplified characters where opencc is installed (in ``folder``)."""
     if importlib.util.find_spec("opencc") is None:
         return path
     import opencc
 
     convert = opencc.OpenCC("t2s").convert
     lines = Path(path).read_text(encoding="utf-8").splitlines()
-    written = Path(tempfile.mkdtemp()) / "pairs.txt"
+    written = Path(folder) / "pairs.txt"
     columns = (line.split("\t") for line in lines)
     written.write_text("\n".join("\t".join([*c[:1], *map(convert, c[1:2]), *c[2:]]) for c in columns), encoding="utf-8")
     return written
@@ -125,7 +125,8 @@ def _row(name, written, references, *figures):
 
 def compare_sentences(path, epochs=16):
     """Print BLEU and chrF of the test sentences for both models beside two that have learned nothing."""
-    corpus = load_pairs(simplified(path), script="simplified", max_source_length=20, max_target_length=28)
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = load_pairs(simplified(path, folder), script="simplified", **LENGTHS)
     print(corpus.report)
     test = corpus.test
     common = Counter(corpus.train.targets).most_common(1)[0][0]
