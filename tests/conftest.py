@@ -1,7 +1,7 @@
 """Settings for all tests: what runs on TensorFlow only, and in what order.
 
-Tests marked ``slow`` (they train a model or open a browser) and ``any_backend`` (they compute without Keras, so that
-another backend would prove nothing new) run on TensorFlow only.
+Tests marked ``slow`` (they train a model, open a browser or compile much) and ``any_backend`` (they compute without
+Keras, so that another backend would prove nothing new) run on TensorFlow only.
 """
 
 import os

@@ -213,6 +213,7 @@ def ids_of(rows):  # [N, T]; what follows END becomes padding
     return np.where(after, PAD, rows)
 
 
+@pytest.mark.slow
 @correction("A12")
 def test_a12_what_is_written_is_read_again():
     """Share of tokens that the teacher-forced model would have written too, fed with the translation: 1, or fewer."""
@@ -286,6 +287,7 @@ def reader(factor=2, **options):
     return lambda source_ids, given: model((source_ids, given))
 
 
+@pytest.mark.slow
 @correction("A24")
 def test_a24_a_seq2seq_decoder_is_autoregressive():
     """The probabilities of all short texts and longer beginnings sum to 1; each step depends on the past and on x."""
@@ -303,6 +305,7 @@ def test_a24_a_seq2seq_decoder_is_autoregressive():
     )
 
 
+@pytest.mark.slow
 def test_a24_log_likelihood_is_the_sum_over_the_steps():
     model = sharpened(course_model(), factor=2)
     texts = ["", "x", "zyx", "yy"]

@@ -20,6 +20,7 @@ KINDS = [
     {"score": "additive", "cell": "gru", "bidirectional": False},
     {"score": "dot", "cell": "gru"},
 ]
+BEAMS = [(3, 0.0), (3, 1.0), (4, 0.6)]
 DRAWS = [1, 2, 0, 0]  # seeds of weights with which each kind writes different texts for different sources
 
 
@@ -38,7 +39,12 @@ def sharpened(seed=1, **options):
     return model
 
 
-@pytest.fixture(scope="module", params=range(len(KINDS)), ids=lambda number: "-".join(map(str, KINDS[number].values())))
+def kinds():
+    """Numbers of KINDS; two of them, which differ in everything, run on every backend."""
+    return [pytest.param(number, marks=[pytest.mark.slow] if number in (1, 3) else []) for number in range(len(KINDS))]
+
+
+@pytest.fixture(scope="module", params=kinds(), ids=lambda number: "-".join(map(str, KINDS[number].values())))
 def model(request):
     return sharpened(DRAWS[request.param], **KINDS[request.param])
 
@@ -142,6 +148,7 @@ def test_encoder_ignores_padding(model):
         np.testing.assert_allclose(numbers(state), numbers(same), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_neighbours_in_a_batch_change_nothing(model):
     texts, targets = ["abc", "gfedcba", "d"], ["123", "1", "54321"]
     together = model.log_likelihood(texts, targets)
@@ -152,15 +159,16 @@ def test_neighbours_in_a_batch_change_nothing(model):
 
 def test_later_target_tokens_change_no_earlier_logit(model):
     (source_ids, decoder_ids), _ = model.arrays(["abcd"], ["12345"])
-    before = numbers(model((source_ids, decoder_ids)))
+    before = forward(model, source_ids, decoder_ids)
     for step in range(1, decoder_ids.shape[1]):
         changed = decoder_ids.copy()
         changed[:, step] = 4 + (changed[:, step] - 3) % 5
-        after = numbers(model((source_ids, changed)))
+        after = forward(model, source_ids, changed)
         np.testing.assert_allclose(after[:, :step], before[:, :step], atol=1e-6)
         assert np.abs(after[:, step] - before[:, step]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_probabilities_of_all_short_texts_sum_to_one():
     model = build(max_target_length=2)
     symbols = [token for token in DIGITS.tokens[4:]]
@@ -180,12 +188,17 @@ def test_probabilities_of_all_short_texts_sum_to_one():
 # -------------------------------------------------------------------------------------------------- decoding
 
 
+def forward(model, source_ids, decoder_ids):  # [B, S], [B, T] -> [B, T, V]
+    """Log-probabilities of one whole forward pass, compiled: uncompiled, JAX would compile every call of an LSTM."""
+    scores, _ = model._decoder.forced(source_ids, decoder_ids)
+    return numbers(scores)
+
+
 def next_scores(model, text, beginnings):  # [K, t] -> [K, V]
     """Log-probabilities of the token after each beginning, from one whole forward pass over padded rows."""
     source_ids = padded(model.arrays([text], [""])[0][0], model.max_source_length - len(text))
     fed = padded(np.array(beginnings, "int32"), model.max_target_length + 1 - len(beginnings[0]))
-    logits = model((np.repeat(source_ids, len(fed), axis=0), fed))[:, len(beginnings[0]) - 1]
-    return numbers(ops.log_softmax(logits, axis=-1))
+    return forward(model, np.repeat(source_ids, len(fed), axis=0), fed)[:, len(beginnings[0]) - 1]
 
 
 def slow_greedy(model, text):
@@ -232,24 +245,26 @@ def test_greedy_is_the_slow_loop(model):
 
 def test_greedy_is_the_argmax_of_the_teacher_forced_model(model):
     (source_ids, decoder_ids), target_ids = model.arrays(TEXTS, model.translate(TEXTS))
-    likely = numbers(model((source_ids, decoder_ids))).argmax(-1)
+    likely = forward(model, source_ids, decoder_ids).argmax(-1)
     written = np.logical_and(target_ids != PAD, target_ids != END)
     np.testing.assert_array_equal(likely[written], target_ids[written])
     ended = (target_ids == END) & (np.arange(target_ids.shape[1]) < model.max_target_length)
     np.testing.assert_array_equal(likely[ended], END)
 
 
-@pytest.mark.parametrize("width, penalty", [(2, 0.6), (3, 0.0), (3, 1.0), (4, 0.6)])
+@pytest.mark.parametrize("width, penalty", [(2, 0.6), *(pytest.param(*case, marks=pytest.mark.slow) for case in BEAMS)])
 def test_beam_is_the_slow_search(width, penalty):
     model = sharpened(score="dot", cell="gru", seed=0) if width == 4 else sharpened()
     expected = [slow_beam(model, text, width, penalty) for text in TEXTS[:3]]
     assert model.translate(TEXTS[:3], beam_width=width, length_penalty=penalty) == expected
 
 
+@pytest.mark.slow
 def test_beam_of_one_is_greedy(model):
     assert [slow_beam(model, text, 1, 0.6) for text in TEXTS] == model.translate(TEXTS)
 
 
+@pytest.mark.slow
 def test_beam_as_wide_as_everything_finds_the_most_probable_text():
     model = sharpened(max_target_length=2)
     ended = [
@@ -265,6 +280,7 @@ def test_beam_as_wide_as_everything_finds_the_most_probable_text():
         assert model.translate([text], beam_width=128, length_penalty=0) == [text_of(model, rows[totals.argmin()])]
 
 
+@pytest.mark.slow
 def test_draws_follow_the_probabilities():
     model = build(max_target_length=1)
     drawn = model.translate(["abc"] * 4000, temperature=1.0, seed=1)
@@ -276,6 +292,7 @@ def test_draws_follow_the_probabilities():
         assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / 4000)
 
 
+@pytest.mark.slow
 def test_cold_draws_are_greedy_and_seeds_decide(model):
     assert model.translate(TEXTS, temperature=1e-4) == model.translate(TEXTS)
     hot = [model.translate(TEXTS, temperature=2.0, seed=seed) for seed in (0, 0, 1)]
@@ -298,6 +315,7 @@ def test_detail_agrees_with_translation_and_likelihood(model):
             assert found.attention is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"beam_width": 3}, {"temperature": 1.0}])
 def test_edges_of_translate(options):
     model = sharpened()
@@ -309,6 +327,7 @@ def test_edges_of_translate(options):
         model.translate(["a" * 10], **options)
 
 
+@pytest.mark.slow
 def test_empty_text_in_detail(model):
     assert model.translate_in_detail([]) == []
     assert model.translate_in_detail([""])[0].text == ""
@@ -346,6 +365,7 @@ def test_a_beam_width_may_be_any_whole_number(width):
     assert model.translate(TEXTS[:2], beam_width=width) == model.translate(TEXTS[:2], beam_width=2)
 
 
+@pytest.mark.slow
 def test_more_texts_than_a_batch(model):
     texts = ["abc", "fad"] * 70
     assert model.translate(texts) == model.translate(texts[:2]) * 70
