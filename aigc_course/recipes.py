@@ -209,9 +209,6 @@ def _ladder_recipe(beta):
     )
 
 
-DATE_PAIRS = 60_000  # drawn from 29,220 days and some 60 patterns; the shipped models saw these
-
-
 def build_dates(target="iso", **options):
     """The model of chapter 06 that reads dates and writes ISO 8601, or Chinese for ``target="zh"``."""
     sides = [Vocabulary(dates.SOURCE_CHARACTERS), Vocabulary(dates.TARGET_CHARACTERS[target])]
@@ -223,14 +220,10 @@ def dates_optimizer(steps):
     return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps, alpha=0.02), clipnorm=1.0)
 
 
-def _load_dates(target, num_train=DATE_PAIRS):
-    return dates.load_dates(target, dates.LANGUAGES if target == "iso" else ("en",), num_train=num_train)
-
-
 def _train_dates(target):
     def train(model, epochs, seed, backup=None):
-        pairs = _load_dates(target).train
-        model.compile(dates_optimizer(epochs * -(-len(pairs.sources) // 128)))
+        pairs = dates.load_dates(target).train
+        model.compile(dates_optimizer(epochs * -(-len(pairs) // 128)))
         data = model.arrays(pairs.sources, pairs.targets)
         training.fit(model, data, epochs=epochs, batch_size=128, seed=seed, backup=backup)
 

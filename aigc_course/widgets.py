@@ -7,6 +7,7 @@ panel is made, so a function that breaks at the far end of a slider fails the ce
 loaded from outside.
 """
 
+import copy
 import html
 import math
 import time
@@ -231,12 +232,13 @@ class Panel(ipywidgets.VBox):
         """``plots.Picture`` or ``plots.Markup`` for ``values``; takes the time."""
         start = time.perf_counter()
         drawn = self._draw(**values)
-        drawn = drawn if isinstance(drawn, plots.Markup) else plots.Picture(plots.png(drawn), "")
+        picture = copy.copy(drawn) if isinstance(drawn, plots.Markup) else plots.Picture(plots.png(drawn), "")
         self.seconds = time.perf_counter() - start
-        words = self._alt(**values) if callable(self._alt) else f"{self._alt.rstrip('.')}. {_words(values)}."
-        if isinstance(drawn, plots.Markup):
-            return plots.Markup(drawn.body, words if callable(self._alt) else f"{words} {drawn.alt}", drawn.role)
-        return plots.Picture(drawn.data, words)
+        if callable(self._alt):
+            picture.alt = self._alt(**values)
+        else:
+            picture.alt = f"{self._alt.rstrip('.')}. {_words(values)}. {picture.alt}".rstrip()
+        return picture
 
     def _try_positions(self):
         for position in self.positions():

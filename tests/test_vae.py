@@ -597,13 +597,9 @@ def test_labels_change_what_is_decoded_and_stay_with_their_codes():
     np.testing.assert_allclose(model.decode(codes[:1], np.array([0])), pictures[1:2], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "labels", [None, np.array([0, 1]), np.array([0, 1, 3]), np.array([0, -1, 1]), np.array([0.0, 1.0, 2.0]), 1]
-)
-def test_wrong_labels_are_refused_everywhere(labels):
-    model, x = tiny_vae(num_classes=3), images(3)
-    model.compile("sgd")
-    calls = [
+def calls_with(model, x, labels):
+    """Everything that takes images or codes, with ``labels``."""
+    return [
         lambda: model.fit(x, labels, verbose=0),
         lambda: model.encode(x, labels),
         lambda: model.decode(np.zeros((3, LATENT)), labels),
@@ -613,7 +609,15 @@ def test_wrong_labels_are_refused_everywhere(labels):
         lambda: model.log_likelihood(x, 2, labels),
         lambda: model.active_units(x, labels),
     ]
-    for call in calls:
+
+
+@pytest.mark.parametrize(
+    "labels", [None, np.array([0, 1]), np.array([0, 1, 3]), np.array([0, -1, 1]), np.array([0.0, 1.0, 2.0]), 1]
+)
+def test_wrong_labels_are_refused_everywhere(labels):
+    model, x = tiny_vae(num_classes=3), images(3)
+    model.compile("sgd")
+    for call in calls_with(model, x, labels):
         with pytest.raises(ValueError, match=r"label for each of 3|Labels must lie from 0 to 2"):
             call()
 
@@ -622,16 +626,7 @@ def test_labels_are_refused_where_there_are_no_classes():
     """They would be left out without a word, and the samples taken for those of a class."""
     model, x, labels = tiny_vae(), images(3), np.array([0, 1, 1])
     model.compile("sgd")
-    calls = [
-        lambda: model.fit(x, labels, verbose=0),
-        lambda: model.encode(x, labels),
-        lambda: model.decode(np.zeros((3, LATENT)), labels),
-        lambda: model.sample(3, labels),
-        lambda: model.elbo(x, labels),
-        lambda: model.log_likelihood(x, 2, labels),
-        lambda: model.interpolate(x[0], x[1], labels=1),
-    ]
-    for call in calls:
+    for call in [*calls_with(model, x, labels), lambda: model.interpolate(x[0], x[1], labels=1)]:
         with pytest.raises(ValueError, match="not conditional"):
             call()
 
