@@ -13,8 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from aigc_course.attention import NEVER, AdditiveAttention, DotProductAttention, dot_product_attention  # noqa: F401
-from aigc_course.seq2seq_decoding import Decoder
+from aigc_course.attention import NEVER, AdditiveAttention, DotProductAttention
+from aigc_course.seq2seq_decoding import DecodingFunctions
 from aigc_course.vocabulary import END, PAD, START, UNKNOWN, Vocabulary, demand_texts
 
 SCORES = ("general", "dot", "additive")
@@ -32,8 +32,7 @@ def masked_mean(values, mask):  # [B, T] x 2 -> []
 
 def token_cross_entropy(target_ids, logits):  # [B, T], [B, T, V] -> [B, T]
     """``-log p(target)`` of every step, in nats, padding included."""
-    log_probabilities = ops.log_softmax(logits, axis=-1)
-    return -ops.squeeze(ops.take_along_axis(log_probabilities, ops.expand_dims(target_ids, -1), axis=-1), -1)
+    return ops.sparse_categorical_crossentropy(target_ids, logits, from_logits=True)
 
 
 def masked_cross_entropy(target_ids, logits):  # [B, T], [B, T, V] -> []
@@ -134,7 +133,7 @@ class Seq2Seq(keras.Model):
         self.max_source_length, self.max_target_length = max_source_length, max_target_length
         self._make_layers()
         self.trackers = [keras.metrics.Mean(name=name) for name in ("accuracy", "padded_accuracy")]
-        self._decoder = Decoder(self)
+        self._functions = DecodingFunctions(self)
         self((np.zeros((1, 2), "int32"), np.zeros((1, 2), "int32")))
 
     def _make_layers(self):
@@ -225,8 +224,8 @@ class Seq2Seq(keras.Model):
         if len(sources) != len(targets):
             raise ValueError(f"There are {len(sources)} sources and {len(targets)} targets.")
         limit = self.max_target_length + 1
-        decoder_ids = self.target_vocabulary.encode(targets, limit, start=True)
-        return (self._source_ids(sources), decoder_ids), self.target_vocabulary.encode(targets, limit, end=True)
+        target_ids = self.target_vocabulary.encode(targets, limit, end=True)
+        return (self._source_ids(sources), _shifted(target_ids)), target_ids
 
     def _source_ids(self, texts):
         return self.source_vocabulary.encode(texts, self.max_source_length + 1, end=True)
@@ -243,12 +242,10 @@ class Seq2Seq(keras.Model):
         if sample_weight is not None:
             raise ValueError("Seq2Seq takes no sample weights; padding is left out by itself.")
         y = ops.convert_to_tensor(y, "int32")
-        mask = self.padding_mask(y)
-        count = ops.sum(ops.cast(mask, "float32"))
-        right = hits(y, y_pred)
-        self.trackers[0].update_state(masked_mean(right, ops.not_equal(y, PAD)), count)
-        self.trackers[1].update_state(padded_accuracy(y, y_pred))
-        return masked_mean(token_cross_entropy(y, y_pred), mask)
+        right, real = hits(y, y_pred), ops.not_equal(y, PAD)
+        self.trackers[0].update_state(right, ops.cast(real, "float32"))
+        self.trackers[1].update_state(ops.where(real, right, 1.0))
+        return masked_mean(token_cross_entropy(y, y_pred), self.padding_mask(y))
 
     # ------------------------------------------------------------------ translation
 
@@ -293,11 +290,11 @@ class Seq2Seq(keras.Model):
             batch = self._fixed_size(rows)
             if temperature > 0:
                 chance = draws.random((self.max_target_length + 1, len(batch)), "float32")
-                ids = self._decoder.sampled(batch, chance, heat)
+                ids = self._functions.sampled(batch, chance, heat)
             elif beam_width > 1:
-                ids = self._decoder.beam(batch, int(beam_width), length_penalty)
+                ids = self._functions.beam(batch, int(beam_width), length_penalty)
             else:
-                ids = self._decoder.greedy(batch)
+                ids = self._functions.greedy(batch)
             parts.append(ops.convert_to_numpy(ids)[: len(rows)])
         ids = np.concatenate(parts)
         ids[:, -1] = np.where(ids[:, -1] == END, END, PAD)  # a text that does not end is cut at the limit
@@ -331,7 +328,7 @@ class Seq2Seq(keras.Model):
             batch = self._fixed_size(rows)
             filled = np.full((len(batch), self.max_target_length + 1), PAD, "int32")
             filled[: len(given), : given.shape[1]] = given
-            scores, weights = self._decoder.forced(batch, filled)
+            scores, weights = self._functions.forced(batch, filled)
             parts.append(ops.convert_to_numpy(scores)[: len(rows), : given.shape[1]])
             noted += [None] * len(rows) if weights is None else list(ops.convert_to_numpy(weights)[: len(rows)])
         return np.concatenate(parts) if parts else np.zeros((0, 1, 1)), noted
@@ -405,7 +402,7 @@ _PLAIN = (
 
 
 def _shifted(ids):  # [N, T] -> [N, T]
-    """What the decoder read when it wrote ``ids``: START and all but the last."""
+    """What the decoder reads when it has to write ``ids``: START and all but the last, without END."""
     given = np.concatenate([np.full((len(ids), 1), START, "int32"), ids[:, :-1]], axis=1)
     return np.where(given == END, PAD, given)
 

@@ -13,7 +13,7 @@ from aigc_course.compiled import compiled
 from aigc_course.vocabulary import END, PAD, START
 
 
-class Decoder:
+class DecodingFunctions:
     """The compiled functions of one model; made when first needed."""
 
     def __init__(self, model):

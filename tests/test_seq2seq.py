@@ -190,7 +190,7 @@ def test_probabilities_of_all_short_texts_sum_to_one():
 
 def forward(model, source_ids, decoder_ids):  # [B, S], [B, T] -> [B, T, V]
     """Log-probabilities of one whole forward pass, compiled: uncompiled, JAX would compile every call of an LSTM."""
-    scores, _ = model._decoder.forced(source_ids, decoder_ids)
+    scores, _ = model._functions.forced(source_ids, decoder_ids)
     return numbers(scores)
 
 

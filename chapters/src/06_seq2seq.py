@@ -41,6 +41,7 @@ import sacrebleu
 from keras import ops
 
 from aigc_course import (
+    attention,
     check,
     checkpoints,
     corrections,
@@ -301,7 +302,7 @@ rng = np.random.default_rng(0)
 queries, memory = rng.normal(size=(2, 5, 6)).astype("float32"), rng.normal(size=(2, 7, 6)).astype("float32")
 mask = np.arange(7) < np.array([[7], [4]])  # the second text has four characters
 context, weights = my_attention(queries, memory, mask)
-check.close(context, seq2seq.dot_product_attention(queries, memory, mask)[0], name="the course's")
+check.close(context, attention.dot_product_attention(queries, memory, mask)[0], name="the course's")
 theirs = keras.layers.Attention()([queries, memory], mask=[None, mask], return_attention_scores=True)
 check.close(context, theirs[0], name="context, Keras' layer")
 check.close(weights, theirs[1], name="weights, Keras' layer")
@@ -317,7 +318,7 @@ def my_additive_scores(queries, memory, W, U, b, v):  # [B, T, D], [B, S, D] -> 
     return joined @ v
 
 
-layer, theirs = seq2seq.AdditiveAttention(4), keras.layers.AdditiveAttention()
+layer, theirs = attention.AdditiveAttention(4), keras.layers.AdditiveAttention()
 context, weights = layer(queries, memory, mask)
 W, U, b, v = (
     ops.convert_to_numpy(x) for x in (layer.query.kernel, layer.key.kernel, layer.key.bias, layer.score.kernel)
@@ -375,8 +376,8 @@ def trained_backwards(rows, epochs, width, kind=seq2seq.Seq2Seq, seed=0, **optio
 
 # %%
 rows, backwards = digit_rows(sizes.rows, sizes.longest, seed=1), {}
-for name, attention in {"with attention": True, "without": False}.items():
-    backwards[name] = trained_backwards(rows, sizes.row_epochs, sizes.longest, attention=attention)
+for name, looks in {"with attention": True, "without": False}.items():
+    backwards[name] = trained_backwards(rows, sizes.row_epochs, sizes.longest, attention=looks)
     print(f"{name:15} {backwards[name].count_params():,} weights")
 
 # %%
