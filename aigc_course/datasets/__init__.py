@@ -3,5 +3,6 @@
 from aigc_course.datasets.dates import load_dates
 from aigc_course.datasets.digits import load_digits, load_fashion
 from aigc_course.datasets.pairs import load_pairs
+from aigc_course.datasets.poems import load_poems
 
-__all__ = ["load_dates", "load_digits", "load_fashion", "load_pairs"]
+__all__ = ["load_dates", "load_digits", "load_fashion", "load_pairs", "load_poems"]

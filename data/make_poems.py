@@ -1,0 +1,299 @@
+"""Make data/poems.npz and its card from the unpacked npm package ``chinese-poetry`` 2.0.1 and Unihan's readings.
+
+Usage: python data/make_poems.py FOLDER_OF_THE_PACKAGE Unihan_Readings.txt.bz2    (needs opencc, ``pip install opencc``)
+
+K characters in all, ordered by how often the training part has them; N poems in a part.
+"""
+
+import bz2
+import hashlib
+import json
+import re
+import sys
+import unicodedata
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import opencc
+
+FORMS = {(5, 4): "5x4", (5, 8): "5x8", (7, 4): "7x4", (7, 8): "7x8"}
+PARTS = ("train", "validation", "test")
+LEAST = 5  # a character that the training part has less often is none of the vocabulary's
+LARGEST = 20  # larger groups of poems that share lines train, so that no held-out part hangs on one of them
+LEVEL, OBLIQUE = 1, 2  # bits of a character's tone: 3 is both, 0 unknown
+GLOSS_LENGTH = 24
+LINKS = ("a", "an", "and", "for", "in", "of", "on", "or", "the", "to", "with")  # no gloss ends in one of these
+MODERN = ("kMandarin", "kHanyuPinlu", "kTGHZ2013", "kXHC1983")
+# The dictionaries put first what is usual in prose of today; these are usual in poems.
+USUAL = {
+    "长": "cháng", "还": "huán", "重": "chóng", "为": "wéi", "尽": "jìn", "都": "dū", "没": "mò", "薄": "bó",
+    "塞": "sài", "沈": "chén", "弹": "tán", "泊": "bó", "谁": "shuí", "著": "zhuó", "着": "zhuó", "朝": "zhāo",
+    "干": "gān", "教": "jiāo",
+}  # fmt: skip
+SANDHI = {"一": {"yí", "yì"}, "不": {"bú"}, "七": {"qí"}, "八": {"bá"}}  # tones before another tone, no readings
+FIELDS = (*MODERN, "kHanyuPinyin", "kDefinition", "kTang")
+
+_STOPS = re.compile("[，。？！；、]")
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af]+")
+_ACCENTS = {"\u0304": 1, "\u0301": 2, "\u030c": 3, "\u0300": 4}
+
+
+# --- poems ------------------------------------------------------------------------------------------------------------
+
+
+def read_poems(folder):
+    """The regular poems as (lines, title, author), traditional, in the order of the package."""
+    files = (folder / "dist" / "quantangshi").glob("poet.tang.*.json")
+    for file in sorted(files, key=lambda path: int(path.name.split(".")[2])):
+        for poem in json.loads(file.read_text(encoding="utf-8")):
+            lines = [line.strip() for line in _STOPS.split("".join(poem["paragraphs"]))]
+            lines = [unicodedata.normalize("NFC", line) for line in lines if line]
+            if is_regular(lines):
+                yield lines, " ".join(poem["title"].split()), poem["author"].strip()
+
+
+def is_regular(lines):
+    """Whether these are 4 or 8 lines, all of 5 or all of 7 Han characters."""
+    shapes = {(len(line), len(lines)) for line in lines}
+    return len(shapes) == 1 and shapes <= set(FORMS) and all(map(_HAN.fullmatch, lines))
+
+
+def simplify(poems):
+    """Simplified poems (lines, title, author), each text once, and for each simplified character its traditional ones.
+
+    Returns:
+        The poems, and ``{simplified: Counter of the traditional characters that it stands for}``.
+    """
+    convert, kept, origins = opencc.OpenCC("t2s").convert, {}, defaultdict(Counter)
+    for lines, title, author in poems:
+        new = tuple(convert(line) for line in lines)
+        if any(len(a) != len(b) for a, b in zip(new, lines, strict=True)):
+            raise ValueError(f"a line of {title} has another length after conversion")
+        if new in kept or not is_regular(new):
+            continue
+        kept[new] = (new, convert(title), convert(author))
+        for after, before in zip("".join(new), "".join(lines), strict=True):
+            origins[after][before] += 1
+    return list(kept.values()), origins
+
+
+# --- groups and parts -------------------------------------------------------------------------------------------------
+
+
+def group(poems):
+    """A number for each poem; the same for poems joined by a chain of shared lines.
+
+    Two poems are joined if they share a quarter of the shorter one's lines to the letter, or half of them up to one
+    character.
+    """
+    parent = list(range(len(poems)))
+
+    def root(node):
+        while parent[node] != node:
+            parent[node] = node = parent[parent[node]]
+        return node
+
+    for keys, share in ((lambda line: [line], 4), (_masked, 2)):
+        for (a, b), count in _shared(poems, keys).items():
+            if share * count >= min(len(poems[a][0]), len(poems[b][0])):
+                parent[root(a)] = root(b)
+    return [root(node) for node in range(len(poems))]
+
+
+def _masked(line):
+    """The line with each of its characters left out in turn: lines that differ in one of them share a key."""
+    return [line[:k] + "?" + line[k + 1 :] for k in range(len(line))]
+
+
+def _shared(poems, keys):
+    """``{(a, b): number of lines of a that share a key with b}`` for pairs of poems that share any."""
+    places = defaultdict(set)
+    for number, (lines, *_) in enumerate(poems):
+        for row, line in enumerate(lines):
+            for key in keys(line):
+                places[key].add((number, row))
+    found = {(a, b, row) for place in places.values() for a, row in place for b, _ in place if a < b}
+    return Counter((a, b) for a, b, _ in found)
+
+
+def split(poems, groups, seed=20260):
+    """Numbers of the poems of each part: by group, eighteen of twenty to train, form by form.
+
+    A group counts for the form of its first poem.
+    """
+    rng, members, by_form = np.random.default_rng(seed), defaultdict(list), defaultdict(list)
+    for number, name in enumerate(groups):
+        members[name].append(number)
+    parts = {part: [] for part in PARTS}
+    for rows in members.values():
+        if len(rows) > LARGEST:
+            parts["train"] += rows
+        else:
+            by_form[form_of(poems[rows[0]])].append(rows)
+    for form in FORMS.values():
+        for place, index in enumerate(rng.permutation(len(by_form[form]))):
+            part = {18: "validation", 19: "test"}.get(place % 20, "train")
+            parts[part] += by_form[form][index]
+    return {part: rng.permutation(rows) for part, rows in parts.items()}
+
+
+def form_of(poem):
+    """The name of the poem's form."""
+    return FORMS[len(poem[0][0]), len(poem[0])]
+
+
+# --- readings ---------------------------------------------------------------------------------------------------------
+
+
+def read_unihan(path):
+    """``{field: {character: value}}`` of the fields in use."""
+    fields = {field: {} for field in FIELDS}
+    with bz2.open(path, "rt", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("U+"):
+                code, field, value = line.rstrip("\n").split("\t")
+                if field in fields:
+                    fields[field][chr(int(code[2:], 16))] = unicodedata.normalize("NFC", value)
+    return fields
+
+
+def readings_of(character, unihan):
+    """Pinyin of one character, the most usual first; the large dictionary of old readings only where no other has it.
+
+    Syllables without a tone count only where a character has no other.
+    """
+    values = [unihan[field].get(character, "") for field in MODERN]
+    if not any(values):
+        values = [unihan["kHanyuPinyin"].get(character, "")]
+    syllables = [re.sub(r"^[^:]*:|\(\d+\)", "", word) for value in values for word in value.split()]
+    syllables = list(dict.fromkeys(part for word in syllables for part in word.split(",")))
+    syllables = [s for s in syllables if s not in SANDHI.get(character, ())]
+    syllables.sort(key=lambda s: s != USUAL.get(character))
+    return [s for s in syllables if modern_tone(s)] or syllables
+
+
+def modern_tone(syllable):
+    """1 to 4, or 0 for a syllable without a tone mark."""
+    marks = unicodedata.normalize("NFD", syllable)
+    return next((tone for accent, tone in _ACCENTS.items() if accent in marks), 0)
+
+
+def gloss_of(character, unihan):
+    """The first sense of Unihan's definition, cut after a word, or ''."""
+    text = re.sub(r"\([^()]*\)|\[[^\[\]]*\]", "", unihan["kDefinition"].get(character, ""))
+    senses = [" ".join(sense.split()) for sense in re.split("[;,:]", text)]
+    sense = next((s for s in senses if re.search("[A-Za-z]", s)), "")
+    while len(sense) > GLOSS_LENGTH and " " in sense:
+        sense = sense.rpartition(" ")[0]
+    while sense.rpartition(" ")[2] in LINKS:
+        sense = sense.rpartition(" ")[0]
+    return sense[:GLOSS_LENGTH]
+
+
+def tang_tone(character, unihan):
+    """Tone of the Tang from kTang: level without a mark, oblique with one (rising, departing) or with -p, -t, -k."""
+    bits = 0
+    for reading in unihan["kTang"].get(character, "").split():
+        marks = unicodedata.normalize("NFD", reading)
+        bits |= OBLIQUE if marks[-1] in "ptk" or "\u030c" in marks or "\u0300" in marks else LEVEL
+    return bits
+
+
+def tone_of(forms, unihan):
+    """Tone bits of a character from the first of its forms that kTang knows, else from its modern tones.
+
+    Returns:
+        The bits, and whether they are the Tang's.
+    """
+    if tang := next(filter(None, (tang_tone(form, unihan) for form in forms)), 0):
+        return tang, True
+    tones = [modern_tone(s) for s in next(filter(None, (readings_of(form, unihan) for form in forms)), [])]
+    return sum({LEVEL if tone < 3 else OBLIQUE for tone in tones if tone}), False
+
+
+# --- file and card ----------------------------------------------------------------------------------------------------
+
+
+def ranked(poems, rows):
+    """Every character, those that the training part has most often first, and how many it has at least LEAST times."""
+    counts = Counter("".join("".join(poems[row][0]) for row in rows))
+    everything = sorted({c for lines, *_ in poems for line in lines for c in line}, key=lambda c: (-counts[c], c))
+    return everything, sum(count >= LEAST for count in counts.values())
+
+
+def packed(texts):
+    """Texts as the bytes of one, joined by newlines."""
+    return np.frombuffer("\n".join(texts).encode(), np.uint8)
+
+
+def arrays_of(poems, parts, origins, unihan):
+    """The arrays of the file, and the share of running characters whose tone is the Tang's."""
+    characters, num_known = ranked(poems, parts["train"])
+    number = {character: k for k, character in enumerate(characters)}
+    authors = sorted({author for *_, author in poems})
+    # Readings of the simplified form, which has all that its traditional ones have. Meaning and tone of the Tang from
+    # the form that the poems have most often: 云 is a cloud (雲) here, not "to say".
+    old = {c: [form for form, _ in origins[c].most_common()] for c in characters}
+    tones = [tone_of([*old[c], c], unihan) for c in characters]
+    arrays = {
+        "characters": np.array([ord(c) for c in characters], np.uint32),
+        "num_known": np.array(num_known),
+        "tones": np.array([bits for bits, _ in tones], np.uint8),
+        "readings": packed(" ".join(_first(readings_of, [c, *old[c]], unihan)) for c in characters),
+        "glosses": packed(_first(gloss_of, [*old[c], c], unihan) for c in characters),
+        "authors": packed(authors),
+    }
+    for part, rows in parts.items():
+        chosen = [poems[row] for row in rows]
+        ids = [number[c] for lines, *_ in chosen for line in lines for c in line]
+        arrays[f"{part}_characters"] = np.array(ids, np.uint16)
+        arrays[f"{part}_forms"] = np.array([list(FORMS.values()).index(form_of(poem)) for poem in chosen], np.uint8)
+        arrays[f"{part}_titles"] = packed(title for _, title, _ in chosen)
+        arrays[f"{part}_authors"] = np.array([authors.index(author) for *_, author in chosen], np.uint16)
+    running = np.bincount(np.concatenate([arrays[f"{part}_characters"] for part in PARTS]), minlength=len(characters))
+    return arrays, float(running @ [tang for _, tang in tones] / running.sum())
+
+
+def _first(look_up, forms, unihan):
+    return next(filter(None, (look_up(form, unihan) for form in forms)), "")
+
+
+def card_of(target, arrays, tang_share):
+    """What the file holds, where it comes from, and how to know it again."""
+    counts = {part: np.bincount(arrays[f"{part}_forms"], minlength=4).tolist() for part in PARTS}
+    total = sum(map(sum, counts.values()))
+    return {
+        "file": target.name,
+        "what": f"{total:,} regular Tang poems, of 4 or 8 lines of 5 or 7 characters, in simplified characters, with "
+        "title and author; reading, short English meaning and tone of every character",
+        "source": "dist/quantangshi/poet.tang.*.json of the npm package chinese-poetry 2.0.1 (Complete Tang Poems); "
+        "simplified with OpenCC (t2s); readings, meanings and tones from the Unihan database of Unicode 15.0",
+        "licence": "package: MIT, the poems themselves are in the public domain; Unihan: Unicode License v3",
+        "punctuation": "left out of the file and put back alike everywhere, a comma after odd lines and a full stop "
+        "after even ones: the source's question marks and semicolons are lost",
+        "choice": "poems with a gap, a note in brackets or anything but Han characters left out; of equal texts the "
+        "first kept",
+        "parts": "90 / 5 / 5 by groups, form by form: poems that share a quarter of the shorter one's lines, or half "
+        f"of them up to one character, lie in one part; groups of more than {LARGEST} poems train",
+        "counts": {part: dict(zip(FORMS.values(), counts[part], strict=True)) for part in PARTS},
+        "tones": f"of the Tang (kTang: level, or oblique: rising, departing, entering) for {tang_share:.1%} of the "
+        "running characters, else of modern Mandarin",
+        "made_by": "data/make_poems.py",
+        "bytes": target.stat().st_size,
+        "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
+    }
+
+
+def main(package, readings):
+    target = Path(__file__).with_name("poems.npz")
+    poems, origins = simplify(read_poems(Path(package)))
+    parts = split(poems, group(poems))
+    arrays, tang_share = arrays_of(poems, parts, origins, read_unihan(readings))
+    np.savez_compressed(target, **arrays)
+    card = card_of(target, arrays, tang_share)
+    target.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
