@@ -23,7 +23,7 @@ LEAST = 5  # a character that the training part has less often is none of the vo
 LARGEST = 20  # larger groups of poems that share lines train, so that no held-out part hangs on one of them
 LEVEL, OBLIQUE = 1, 2  # bits of a character's tone: 3 is both, 0 unknown
 GLOSS_LENGTH = 24
-LINKS = ("a", "an", "and", "for", "in", "of", "on", "or", "the", "to", "with")  # no gloss ends in one of these
+LINKS = ("a", "an", "and", "for", "in", "of", "on", "or", "the", "to", "with")  # no gloss is cut after one of these
 MODERN = ("kMandarin", "kHanyuPinlu", "kTGHZ2013", "kXHC1983")
 # The dictionaries put first what is usual in prose of today; these are usual in poems.
 USUAL = {
@@ -184,11 +184,12 @@ def gloss_of(character, unihan):
     text = re.sub(r"\([^()]*\)|\[[^\[\]]*\]", "", unihan["kDefinition"].get(character, ""))
     senses = [" ".join(sense.split()) for sense in re.split("[;,:]", text)]
     sense = next((s for s in senses if re.search("[A-Za-z]", s)), "")
-    while len(sense) > GLOSS_LENGTH and " " in sense:
-        sense = sense.rpartition(" ")[0]
-    while sense.rpartition(" ")[2] in LINKS:
-        sense = sense.rpartition(" ")[0]
-    return sense[:GLOSS_LENGTH]
+    if len(sense) > GLOSS_LENGTH:
+        words = sense[: GLOSS_LENGTH + 1].split(" ")[:-1] or [sense[:GLOSS_LENGTH]]
+        while words[-1] in LINKS:
+            words.pop()
+        sense = " ".join(words)
+    return sense
 
 
 def tang_tone(character, unihan):

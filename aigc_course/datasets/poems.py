@@ -165,8 +165,8 @@ def _part(arrays, name, alphabet, authors):
 
 def _written_all(codes):  # [N, lines, characters of a line] -> N texts
     """``written`` for N poems of one form, given as code points."""
-    stops = np.resize([ord(stop) for stop in STOPS], codes.shape[:2])
-    codes = np.concatenate([codes, stops[..., None]], axis=2, dtype=np.uint32).reshape(len(codes), -1)
+    stops = np.resize(np.array([ord(stop) for stop in STOPS], np.uint32), (*codes.shape[:2], 1))
+    codes = np.concatenate([codes, stops], axis=2).reshape(len(codes), -1)
     return codes.view(f"U{codes.shape[1]}")[:, 0].tolist()
 
 
