@@ -62,19 +62,25 @@ def is_regular(lines):
 def simplify(poems):
     """Simplified poems (lines, title, author), each text once, and for each simplified character its traditional ones.
 
+    A text that stands under several names is given to the author of the most poems.
+
     Returns:
         The poems, and ``{simplified: Counter of the traditional characters that it stands for}``.
     """
-    convert, kept, origins = opencc.OpenCC("t2s").convert, {}, defaultdict(Counter)
+    poems, convert = list(poems), opencc.OpenCC("t2s").convert
+    written = Counter(author for *_, author in poems)
+    kept, most, origins = {}, Counter(), defaultdict(Counter)
     for lines, title, author in poems:
         new = tuple(convert(line) for line in lines)
         if any(len(a) != len(b) for a, b in zip(new, lines, strict=True)):
             raise ValueError(f"a line of {title} has another length after conversion")
-        if new in kept or not is_regular(new):
+        if not is_regular(new):
             continue
-        kept[new] = (new, convert(title), convert(author))
-        for after, before in zip("".join(new), "".join(lines), strict=True):
-            origins[after][before] += 1
+        if new not in kept:
+            for after, before in zip("".join(new), "".join(lines), strict=True):
+                origins[after][before] += 1
+        if written[author] > most[new]:
+            kept[new], most[new] = (new, convert(title), convert(author)), written[author]
     return list(kept.values()), origins
 
 
@@ -273,8 +279,8 @@ def card_of(target, arrays, tang_share):
         "licence": "package: MIT, the poems themselves are in the public domain; Unihan: Unicode License v3",
         "punctuation": "left out of the file and put back alike everywhere, a comma after odd lines and a full stop "
         "after even ones: the source's question marks and semicolons are lost",
-        "choice": "poems with a gap, a note in brackets or anything but Han characters left out; of equal texts the "
-        "first kept",
+        "choice": "poems with a gap, a note in brackets or anything but Han characters left out; of equal texts "
+        "one kept, that of the author with the most poems",
         "parts": "90 / 5 / 5 by groups, form by form: poems that share a quarter of the shorter one's lines, or half "
         f"of them up to one character, lie in one part; groups of more than {LARGEST} poems train",
         "counts": {part: dict(zip(FORMS.values(), counts[part], strict=True)) for part in PARTS},
