@@ -58,7 +58,7 @@ def test_little_markup_is_left(python):
     assert len(module.characters(whole)) < 105 and module.characters(whole)[0] == "\n"
     assert not set("“”‘’–—…\t\r") & set(whole)
     for line in whole.split("\n"):
-        assert not re.fullmatch(r" *(\+[-=+]+\+|[*=~^-]{3,}|-\[.*\]-|.*[ \t])", line), line
+        assert not re.fullmatch(r" *(?:\+[-=+]+\+|([*=~^-])\1{2,}|-\[.*\]-|.*[ \t])", line), line
     assert 'lambda_expr ::= "lambda"' in whole and "def <lambda>(parameters):" in whole
     assert "\n\n\n\n" not in whole
 
