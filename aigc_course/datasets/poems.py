@@ -38,7 +38,7 @@ class PoemSet:
 
 @dataclass(frozen=True)
 class Poems:
-    """Three sets of poems: no two poems of different sets are nearly the same."""
+    """Three sets of poems; versions of one poem lie in the same set, as far as shared lines show them."""
 
     train: PoemSet
     validation: PoemSet
