@@ -1,6 +1,6 @@
 """Attention: a query looks at every step of a memory and takes a weighted mean of it.
 
-Shapes: B batch, S memory steps, T query steps, D width.   Taught in chapters/06_seq2seq.
+Shapes: B batch, S memory steps, T query steps, D width.   Taught in chapters/06_seq2seq and chapters/09_transformer.
 """
 
 import keras
@@ -19,6 +19,20 @@ def attend(scores, memory, mask):  # [B, T, S], [B, S, D], [B, S] -> [B, T, D], 
     """Context vectors and the weights that made them."""
     weights = ops.softmax(ops.where(ops.expand_dims(mask, 1), scores, NEVER), axis=-1)
     return ops.matmul(weights, memory), weights
+
+
+def scaled_dot_product_attention(queries, keys, values, mask=None):  # [..., T, D], [..., S, D], [..., S, E]
+    """``softmax(Q K^T / sqrt(D)) V`` (Vaswani et al., 2017, eq. 1) and the weights: [..., T, E], [..., T, S].
+
+    Args:
+        mask: boolean, broadcast to [..., T, S]; where it is False a key is not looked at. None for all keys. A query
+            that may look at nothing looks at all alike.
+    """
+    scores = ops.matmul(queries, ops.swapaxes(keys, -1, -2)) / keys.shape[-1] ** 0.5
+    if mask is not None:
+        scores = ops.where(mask, scores, NEVER)
+    weights = ops.softmax(scores, axis=-1)
+    return ops.matmul(weights, values), weights
 
 
 @keras.saving.register_keras_serializable("aigc_course")

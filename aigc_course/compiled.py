@@ -8,19 +8,20 @@ import functools
 import keras
 
 
-def compiled(function, *models):
+def compiled(function, *models, xla=False):
     """Return ``function``, compiled where the backend can, reading the current weights of ``models`` at every call.
 
     Args:
         function: takes and returns tensors; draws no random numbers and changes no weights. Static shapes.
         models: every Keras model, layer or variable that ``function`` uses.
+        xla: on TensorFlow, compile with XLA too: slower to begin, faster in long loops; every shape is compiled anew.
 
     On JAX a compiled function that closes over a model's variables would keep the values of its first call for ever: a
     sampler compiled so goes on showing the untrained model. Here the variables go in as arguments.
     """
     match keras.backend.backend():
         case "tensorflow":
-            return _tensorflow(function)
+            return _tensorflow(function, xla)
         case "jax":
             return _jax(function, models)
         case "torch":
@@ -28,11 +29,11 @@ def compiled(function, *models):
     raise ValueError(f"No compiler for the backend {keras.backend.backend()!r}.")
 
 
-def _tensorflow(function):
+def _tensorflow(function, xla):
     import tensorflow as tf
 
     tf.get_logger().addFilter(_wanted)
-    return functools.wraps(function)(tf.function(function, reduce_retracing=True))
+    return functools.wraps(function)(tf.function(function, reduce_retracing=not xla, jit_compile=xla or None))
 
 
 def _wanted(record):

@@ -12,9 +12,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from aigc_course import checkpoints, classifier, gan, runtime, seq2seq, training, vae
-from aigc_course.datasets import dates, load_digits
+from aigc_course import checkpoints, classifier, gan, poet, runtime, seq2seq, training, transformer, vae
+from aigc_course.datasets import dates, load_digits, load_poems
 from aigc_course.datasets.augment import Deformed
+from aigc_course.datasets.buckets import EqualLengths
 from aigc_course.datasets.files import card_of
 from aigc_course.vocabulary import Vocabulary
 
@@ -254,6 +255,68 @@ def _dates_recipe(target="iso", **options):
     )
 
 
+def build_dates_transformer(**options):
+    """The model of chapter 09 that reads dates and writes ISO 8601."""
+    sides = [Vocabulary(dates.SOURCE_CHARACTERS), Vocabulary(dates.TARGET_CHARACTERS["iso"])]
+    sizes = {"num_layers": 2, "num_heads": 4, "hidden_dim": 96, "dropout": 0.1, "word_dropout": 0.01}
+    return transformer.Transformer(*sides, **{**sizes, **options})
+
+
+def warmed_up(peak, steps, warmup_steps):
+    """Learning rate that rises from 0 to ``peak`` in ``warmup_steps`` and then falls along a cosine to a fiftieth."""
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, max(steps - warmup_steps, 1), alpha=0.02, warmup_target=peak, warmup_steps=warmup_steps
+    )
+
+
+def transformer_optimizer(steps, peak=1.5e-3, warmup_steps=200):
+    """AdamW as language models are trained with, gradients of norm 1 at most: without the slow start they diverge."""
+    rate = warmed_up(peak, steps, min(warmup_steps, steps // 5 + 1))
+    return keras.optimizers.AdamW(rate, weight_decay=0.1, beta_2=0.98, clipnorm=1.0)
+
+
+def _train_dates_transformer(model, epochs, seed, backup=None):
+    pairs = dates.load_dates("iso").train
+    model.compile(transformer_optimizer(epochs * -(-len(pairs) // 128)))
+    data = model.arrays(pairs.sources, pairs.targets)
+    training.fit(model, data, epochs=epochs, batch_size=128, seed=seed, backup=backup)
+
+
+def _train_poet(model, epochs, seed, backup=None):
+    """Whole poems, batches of one form; the learning rate rises for 300 steps and then falls along a cosine."""
+    train = load_poems().train
+    data = EqualLengths(poet.Poet(model).encode(train.texts, train.forms), seed=seed)
+    model.compile(transformer_optimizer(epochs * len(data), warmup_steps=300), jit_compile=False)
+    training.fit(model, data, epochs=epochs, seed=seed, backup=backup)
+
+
+def _measure_poet(model, count=1000):
+    """Nats a Chinese character on the test poems beside the 3-gram's; ``PoemScore`` of samples at temperature 0.8, as
+    many of each form as among the test poems; share that has the form asked for."""
+    from aigc_course.metrics import poems as scores
+    from aigc_course.metrics.ngram import NGram
+
+    writer, data = poet.Poet(model), load_poems()
+    train, test = (writer.encode(part.texts, part.forms)[:, 1:] for part in (data.train, data.test))
+    counted = writer.is_character(test)
+    ngram = NGram(3).fit(train).log_probabilities(test)[counted]
+    forms = spread_forms(data.test.forms, count)
+    written = writer.write(forms, seed=1)
+    figures = {
+        "nats_per_character": writer.nats(data.test.texts, data.test.forms),
+        "nats_per_character_3gram": float(-ngram.mean()),
+        "num_samples": count,
+        "form": scores.form_share(written, forms),
+    }
+    return {**{name: _short(value) for name, value in figures.items()}, **scores.report(written, forms).as_dict()}
+
+
+def spread_forms(forms, count):
+    """``count`` forms, evenly picked from the sorted ``forms``: as often as there."""
+    ranked = sorted(forms)
+    return [ranked[number * len(ranked) // count] for number in range(count)]
+
+
 RECIPES = {
     "digit-classifier": Recipe(
         classifier.build_classifier, _train_classifier, _measure_classifier, {"quick": 1, "class": 10, "full": 60}
@@ -269,4 +332,14 @@ RECIPES = {
     "dates-iso": _dates_recipe(),
     "dates-iso-plain": _dates_recipe(attention=False),
     "dates-zh": _dates_recipe("zh"),
+    "dates-transformer": Recipe(
+        build_dates_transformer,
+        _train_dates_transformer,
+        _measure_dates("iso"),
+        {"quick": 1, "class": 3, "full": 8},
+        data=(),
+    ),
+    "gpt2-poems": Recipe(
+        poet.build_poet, _train_poet, _measure_poet, {"quick": 1, "class": 1, "full": 12}, data=("poems",)
+    ),
 }

@@ -1,4 +1,4 @@
-"""Writing a text step by step with a ``Seq2Seq`` model: the most probable token, a drawn one, or a beam search.
+"""Writing a text step by step with a ``Translator``: the most probable token, a drawn one, or a beam search.
 
 Every function is one compiled loop over target steps for a whole batch, which ends when every row has ended.
 
@@ -10,6 +10,7 @@ from keras import ops
 
 from aigc_course.attention import NEVER
 from aigc_course.compiled import compiled
+from aigc_course.sampling import draw, greedy, scale_temperature
 from aigc_course.vocabulary import END, PAD, START
 
 
@@ -25,11 +26,11 @@ class DecodingFunctions:
         return self.made[name]
 
     def greedy(self, source_ids):
-        return self._get("greedy", lambda ids: _write(self.model, ids, _most_probable))(source_ids)
+        return self._get("greedy", lambda ids: _write(self.model, ids, lambda logits, at: greedy(logits)))(source_ids)
 
     def sampled(self, source_ids, chance, temperature):
         def make(ids, chance, temperature):
-            return _write(self.model, ids, lambda logits, at: _drawn(logits / temperature, chance[at]))
+            return _write(self.model, ids, lambda logits, at: draw(scale_temperature(logits, temperature), chance[at]))
 
         return self._get("sampled", make)(source_ids, chance, temperature)
 
@@ -47,17 +48,6 @@ class DecodingFunctions:
 
         found = self._get("forced", make)(source_ids, decoder_ids)
         return found if self.model.attention else (found, None)
-
-
-def _most_probable(logits, at):  # [B, V] -> [B]
-    return ops.cast(ops.argmax(logits, axis=-1), "int32")
-
-
-def _drawn(logits, chance):  # [B, V], [B] in [0, 1) -> [B]
-    """The token in whose piece of the cumulated probabilities the random number falls."""
-    cumulated = ops.cumsum(ops.softmax(logits, axis=-1), axis=-1)
-    below = ops.cast(cumulated <= ops.expand_dims(chance, -1) * cumulated[:, -1:], "int32")
-    return ops.minimum(ops.sum(below, axis=-1), logits.shape[-1] - 1)
 
 
 def _write(model, source_ids, choose):  # [B, S] -> [B, T]

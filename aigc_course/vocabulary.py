@@ -108,8 +108,8 @@ class Vocabulary:
         ]
 
     def decode(self, ids):  # [N, T] -> N texts
-        """Texts of ``ids``: each ends before its first END; PAD and START are passed over."""
-        return [self.join(self.words(row)) for row in np.asarray(ids)]
+        """Texts of ``ids``, an array or a list of rows: each ends before its first END; PAD and START are passed over."""
+        return [self.join(self.words(row)) for row in ids]
 
     def words(self, row):
         """The tokens of one row of ids, up to END."""

@@ -1,4 +1,4 @@
-"""Batches of texts of similar length, so that little time goes into padding.
+"""Batches of texts of similar or equal length, so that little time goes into padding.
 
 Shapes: N texts, S source steps, T target steps; ids are padded on the right with 0.
 """
@@ -41,6 +41,7 @@ class Buckets(keras.utils.PyDataset):
             rows = self.draw.permutation(np.flatnonzero(self.bucket_of == number))
             self.batches += [(number, rows[at : at + self.batch_size]) for at in range(0, len(rows), self.batch_size)]
         self.draw.shuffle(self.batches)
+        _differ_at_first(self.batches)
 
     def __len__(self):
         return len(self.batches)
@@ -49,3 +50,51 @@ class Buckets(keras.utils.PyDataset):
         number, rows = self.batches[index]
         source, target = self.bounds[number]
         return (self.source_ids[rows, :source], self.decoder_ids[rows, :target]), self.targets[rows, :target]
+
+
+class EqualLengths(keras.utils.PyDataset):
+    """Data for ``fit`` of a language model: each batch is of rows of one length, targets are one step ahead.
+
+    Rows and batches are shuffled anew for every pass, the same way for the same seed. What fills no batch is left
+    out of that pass (other rows are left out of the next), unless there are fewer rows of a length than ``batch_size``.
+
+    Args:
+        token_ids: [N, T], padded on the right with 0, two tokens a row at least.
+        batch_size: rows of a batch.
+        seed: of the order.
+    """
+
+    def __init__(self, token_ids, batch_size=64, seed=0):
+        super().__init__()
+        self.token_ids, self.batch_size = np.asarray(token_ids, "int32"), batch_size
+        lengths = (self.token_ids != 0).sum(axis=1)
+        if not len(lengths) or lengths.min() < 2:
+            raise ValueError("Each row needs two tokens at least.")
+        self.groups = [(int(length), np.flatnonzero(lengths == length)) for length in np.unique(lengths)]
+        self.draw = np.random.default_rng(seed)
+        self.on_epoch_end()
+
+    def on_epoch_end(self):
+        """Shuffle for the next pass."""
+        self.batches = []
+        for length, rows in self.groups:
+            rows = self.draw.permutation(rows)
+            full = max(len(rows) // self.batch_size, 1) * self.batch_size
+            starts = range(0, min(full, len(rows)), self.batch_size)
+            self.batches += [(length, rows[at : at + self.batch_size]) for at in starts]
+        self.draw.shuffle(self.batches)
+        _differ_at_first(self.batches)
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, index):
+        length, rows = self.batches[index]
+        return self.token_ids[rows, : length - 1], self.token_ids[rows, 1:length]
+
+
+def _differ_at_first(batches):
+    """Bring a batch of another size to the second place: from the first two, Keras learns which axes vary."""
+    other = next((place for place, batch in enumerate(batches) if batch[0] != batches[0][0]), None)
+    if other is not None:
+        batches[1], batches[other] = batches[other], batches[1]

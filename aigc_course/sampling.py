@@ -1,0 +1,180 @@
+"""Choosing the next token: the most probable one, or one drawn from a distribution that was reshaped first.
+
+Each strategy is a function of logits and gives logits, so that they can be put in a row; a token that is ruled out gets
+the logit ``NEVER``. Nothing here knows what made the logits.
+
+Shapes: B rows, V vocabulary.   Taught in chapters/10_gpt2 (first met in 06).   Corrects C30, C36.
+"""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import ops
+
+from aigc_course.attention import NEVER
+
+COLDEST, HOTTEST = 1e-30, 1e6  # temperatures at which float32 still holds a logit, and NEVER is still never
+
+
+def greedy(logits):  # [B, V] -> [B]
+    """The most probable token; of equal ones the first."""
+    return ops.cast(ops.argmax(logits, axis=-1), "int32")
+
+
+def scale_temperature(logits, temperature):  # [B, V] -> [B, V]
+    """``logits / temperature``, less the largest: below 1 the distribution is sharper, above 1 flatter, near 0 greedy.
+
+    What is subtracted changes no probability, and keeps the best token at 0 however small the temperature, which has to
+    be ``usable``: not 0.
+    """
+    return (logits - ops.max(logits, axis=-1, keepdims=True)) / temperature
+
+
+def usable(temperature):
+    """``temperature`` within what float32 can divide by."""
+    return np.float32(np.clip(temperature, COLDEST, HOTTEST))
+
+
+def keep_top_k(logits, k):  # [B, V] -> [B, V]
+    """Rule out all but the ``k`` most probable tokens (Fan et al., 2018), and those as probable as the k-th."""
+    place = ops.clip(ops.cast(k, "int32"), 1, logits.shape[-1]) - 1
+    ranked = _falling(logits)
+    return ops.where(logits >= _at(ranked, place), logits, NEVER)
+
+
+def keep_top_p(logits, p):  # [B, V] -> [B, V]
+    """Rule out all but the nucleus: the fewest tokens whose probabilities sum to ``p`` or more (Holtzman et al., 2020),
+    and those as probable as its last one."""
+    ranked = _falling(logits)
+    probabilities = ops.softmax(ranked, axis=-1)
+    before = ops.cumsum(probabilities, axis=-1) - probabilities  # what the more probable tokens have already
+    size = ops.maximum(ops.sum(ops.cast(before < p, "int32"), axis=-1, keepdims=True), 1)
+    return ops.where(logits >= ops.take_along_axis(ranked, size - 1, axis=-1), logits, NEVER)
+
+
+def penalise_repetition(logits, seen, penalty):  # [B, V], [B, V] of 0 and 1 -> [B, V]
+    """Make tokens that were ``seen`` less probable: positive logits are divided by ``penalty``, others multiplied
+    (Keskar et al., 2019, section 4.1, who name 1.2)."""
+    lowered = ops.where(logits > 0, logits / penalty, logits * penalty)
+    return ops.where(seen > 0, lowered, logits)
+
+
+def draw(logits, chance):  # [B, V], [B] in [0, 1) -> [B]
+    """The token in whose piece of the cumulated probabilities the random number ``chance`` falls."""
+    cumulated = ops.cumsum(ops.softmax(logits, axis=-1), axis=-1)
+    below = ops.cast(cumulated <= ops.expand_dims(chance, -1) * cumulated[:, -1:], "int32")
+    return ops.minimum(ops.sum(below, axis=-1), logits.shape[-1] - 1)
+
+
+def _falling(logits):
+    return -ops.sort(-logits, axis=-1)
+
+
+def _at(ranked, place):
+    """Column ``place`` of every row: [B, 1]."""
+    return ops.take(ranked, ops.reshape(place, (1,)), axis=-1)
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How the next token is chosen: repetition penalty, temperature, top-k and top-p, in this order, then a draw.
+
+    Args:
+        temperature: 0 takes the most probable token.
+        top_k: None for all.
+        top_p: None for all, else above 0 and at most 1.
+        repetition_penalty: 1 for none.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self):
+        if not 0 <= self.temperature < np.inf:
+            raise ValueError(f"temperature is 0 or a positive number, not {self.temperature}.")
+        if self.top_k is not None and (self.top_k < 1 or self.top_k != int(self.top_k)):
+            raise ValueError(f"top_k is a whole number from 1 on, or None, not {self.top_k}.")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p lies above 0 and is at most 1, or is None; it is {self.top_p}.")
+        if not 0 < self.repetition_penalty < np.inf:
+            raise ValueError(f"repetition_penalty is a positive number, not {self.repetition_penalty}.")
+
+    @property
+    def kind(self):
+        """Which parts act: what a function compiled for one kind leaves open are the ``numbers``."""
+        drawn = self.temperature > 0
+        return (
+            drawn,
+            drawn and self.top_k is not None,
+            drawn and self.top_p is not None and self.top_p < 1,
+            self.repetition_penalty != 1,
+        )
+
+    @property
+    def numbers(self):
+        """Temperature, k, p and penalty as float32 [4]."""
+        heat = usable(self.temperature)
+        return np.array([heat, self.top_k or 1, self.top_p or 1, self.repetition_penalty], "float32")
+
+    def logits(self, logits, seen=None):  # [B, V], [B, V] -> [B, V]
+        """The reshaped logits, those of tokens ruled out at ``NEVER``; at temperature 0 only the penalty acts."""
+        return reshaped(logits, self.kind, self.numbers, seen)
+
+    def probabilities(self, logits, seen=None):  # [B, V], [B, V] -> [B, V]
+        """What is drawn from, as a NumPy array; at temperature 0 all is on one token."""
+        found = self.logits(ops.convert_to_tensor(logits, "float32"), seen)
+        if not self.kind[0]:
+            return ops.convert_to_numpy(ops.one_hot(greedy(found), found.shape[-1]))
+        return ops.convert_to_numpy(ops.softmax(found, axis=-1))
+
+
+GREEDY = Sampler(temperature=0.0)
+
+
+def reshaped(logits, kind, numbers, seen=None):  # [B, V], four booleans, [4], [B, V] -> [B, V]
+    """What a ``Sampler`` of that kind and numbers makes of ``logits``; ``numbers`` may be a tensor."""
+    drawn, by_rank, by_mass, penalised = kind
+    if penalised and seen is not None:
+        logits = penalise_repetition(logits, seen, numbers[3])
+    if drawn:
+        logits = scale_temperature(logits, numbers[0])
+    if by_rank:
+        logits = keep_top_k(logits, numbers[1])
+    if by_mass:
+        logits = keep_top_p(logits, numbers[2])
+    return logits
+
+
+def choose(logits, chance, kind, numbers, seen=None):  # [B, V], [B] -> [B]
+    """The next token of every row, greedily or drawn with ``chance``."""
+    logits = reshaped(logits, kind, numbers, seen)
+    return draw(logits, chance) if kind[0] else greedy(logits)
+
+
+def sample(logits, temperature=1.0, top_k=None, top_p=None, seed=0):  # [B, V] -> [B]
+    """Draw one token of each row.
+
+    Args:
+        logits: [B, V], or [V] for one row.
+        temperature, top_k, top_p: see ``Sampler``.
+        seed: the same seed draws the same tokens.
+
+    Returns:
+        int32 NumPy array [B], or one number for one row.
+
+    Raises:
+        ValueError: a number out of range, or logits that are NaN.
+    """
+    logits = np.asarray(keras.ops.convert_to_numpy(logits), "float32")
+    if np.isnan(logits).any():
+        raise ValueError("There are NaN among the logits.")
+    rows, sampler = np.atleast_2d(logits), Sampler(temperature, top_k, top_p)
+    chance = np.random.default_rng(seed).random(len(rows), "float32")
+    ids = ops.convert_to_numpy(choose(ops.convert_to_tensor(rows), chance, sampler.kind, sampler.numbers))
+    return ids if logits.ndim == 2 else int(ids[0])
