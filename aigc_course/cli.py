@@ -134,6 +134,30 @@ def translate(
 
 
 @app.command()
+def write(
+    beginning: Annotated[str, typer.Argument(help="Chinese characters that the poem begins with.")] = "",
+    form: Annotated[str, typer.Option(help="5x4, 5x8, 7x4 or 7x8: characters of a line, lines.")] = "7x4",
+    acrostic: Annotated[bool, typer.Option("--acrostic", help="One character of the beginning a line.")] = False,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How many poems.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0, help="0 takes the most probable character each time.")] = 0.8,
+    seed: Seed = 0,
+):
+    """Write Tang poems with trained weights, one line each, with their pinyin."""
+    quietly_import("aigc_course.recipes")
+    from aigc_course import checkpoints, poet
+    from aigc_course.datasets import poems
+    from aigc_course.sampling import Sampler
+
+    writer, sampler = poet.Poet(checkpoints.load("gpt2-poems")), Sampler(temperature)
+    if acrostic:
+        found = [writer.acrostic(beginning, form, sampler, seed + number) for number in range(count)]
+    else:
+        found = writer.write(form, beginning, count, sampler, seed)
+    for text in found:
+        print(text, poems.pinyin(text), sep="\n")
+
+
+@app.command()
 def test(
     require_gpu: Annotated[
         bool, typer.Option("--require-gpu", help="Execute every notebook, and fail unless it runs on a GPU.")

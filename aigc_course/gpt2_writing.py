@@ -166,7 +166,7 @@ def _advance(model, kind, ids, known, chance, ended, begin, stop, numbers, ban, 
     """Fill the columns ``begin + 1`` to ``stop`` of a window [B, W + 1]; ``lengths``: where the prompts end in it."""
     penalised, cached = kind[3], bool(cache)
     vocabulary_size = model.config.vocabulary_size
-    ids, known = ops.convert_to_tensor(ids), ops.convert_to_tensor(known)
+    ids, known, chance, ban, lengths = map(ops.convert_to_tensor, (ids, known, chance, ban, lengths))
     columns = ops.arange(ids.shape[1], dtype="int32")
 
     def column(table, at):

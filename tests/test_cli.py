@@ -68,7 +68,7 @@ def test_help_loads_nothing_heavy():
 def test_help_names_every_command():
     ended = command("--help")
     assert ended.returncode == 0
-    for name in ("lab", "run", "build", "train", "sample", "translate", "test", "doctor"):
+    for name in ("lab", "run", "build", "train", "sample", "translate", "write", "test", "doctor"):
         assert f" {name} " in ended.stdout
         assert getattr(cli, name).__doc__
 
