@@ -37,7 +37,7 @@ def _tint(share, colour=_BLUE):
     return f"rgba({colour},{0.06 + 0.9 * min(max(float(share), 0.0), 1.0):.2f})"
 
 
-_SHADES = [(f'<i style="background:{_tint(k / 100)}" title="', f": {k / 100:.2f}\"></i>") for k in range(101)]
+_SHADES = [(f'<i style="background:{_tint(k / 100)}" title="', f': {k / 100:.2f}"></i>') for k in range(101)]
 _PLAIN = [f'<i style="background:{_tint(k / 100)}"></i>' for k in range(101)]
 
 
@@ -228,7 +228,7 @@ def table_picture(length=60, width=64):
     axes.set(xlabel="column", ylabel="position", title=f"Sines and cosines, {length} positions, width {width}")
     axes.grid(False)
     figure.colorbar(shown)
-    words = "The left columns change sign from row to row, the right ones hardly change over the whole table."
+    words = "The left columns change sign every few rows, the right ones hardly change over the whole table."
     return plots.Picture(plots.png(figure, level=6), f"Table of sines and cosines. {words}")
 
 
