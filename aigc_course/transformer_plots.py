@@ -140,9 +140,12 @@ def make_mask(kind, length, padding):  # -> [T, T]
 
 
 def looked(model, text):
-    """What a ``Transformer`` writes for ``text``, and its maps: (Translation, dict as ``attention_maps`` for one)."""
+    """What a ``Transformer`` writes for ``text``, and its maps: (Translation, dict as ``attention_maps`` for one text).
+
+    The dict is empty where nothing was written.
+    """
     found = model.translate_in_detail([text])[0]
-    maps = model.attention_maps([text], [found.text])
+    maps = model.attention_maps([text], [found.text]) if found.text else {}
     return found, {kind: values[0] for kind, values in maps.items()}
 
 
@@ -169,8 +172,8 @@ def attention_panel(model):
             found, maps = known(text)
         except CourseError as error:
             return _sentence(str(error))
-        if not found.tokens:
-            return _sentence("Type a date.")
+        if not maps:
+            return _sentence("Nothing was written. Type a date.")
         rows, columns = sides(found, kind)
         weights = maps[kind][block - 1, head - 1][: len(rows), : len(columns)]
         words = f"It writes {found.text}.   {kind}, block {block}, head {head}"

@@ -99,7 +99,7 @@ def test_the_drawn_causal_mask_is_the_models():
 
 @pytest.mark.parametrize(("kind", "padding"), [("future", 0), ("causal", 6), ("causal", -1)])
 def test_a_senseless_mask_is_refused(kind, padding):
-    with pytest.raises(ValueError, match="kind|padding"):
+    with pytest.raises(ValueError, match=r"kind|padding"):
         transformer_plots.make_mask(kind, 6, padding)
 
 
