@@ -292,7 +292,7 @@ def _train_poet(model, epochs, seed, backup=None):
 
 def _measure_poet(model, count=1000):
     """Nats a Chinese character on the test poems beside the 3-gram's; ``PoemScore`` of samples at temperature 0.8, as
-    many of each form as among the test poems; share that has the form asked for."""
+    many of each form as among the test poems."""
     from aigc_course.metrics import poems as scores
     from aigc_course.metrics.ngram import NGram
 
@@ -305,8 +305,6 @@ def _measure_poet(model, count=1000):
     figures = {
         "nats_per_character": writer.nats(data.test.texts, data.test.forms),
         "nats_per_character_3gram": float(-ngram.mean()),
-        "num_samples": count,
-        "form": scores.form_share(written, forms),
     }
     return {**{name: _short(value) for name, value in figures.items()}, **scores.report(written, forms).as_dict()}
 
