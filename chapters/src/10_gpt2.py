@@ -152,7 +152,7 @@ check.close(toy_cost(language, 2), -sum(p * np.log(p) for p in language.values()
 # %%
 p = {"sun": 0.7, "rain": 0.2, "wind": 0.1}
 for numbering in (("sun", "rain", "wind"), ("rain", "wind", "sun")):
-    as_written = -numbering.index("sun") * np.log(p["sun"])
+    as_written = numbering.index("sun") * -np.log(p["sun"])
     print(f"{' '.join(numbering):16} as written {as_written:.3f}   cross-entropy {-np.log(p['sun']):.3f} nats")
 
 # %% [markdown]
@@ -191,8 +191,8 @@ check.between("gpt2/poet_nats", nats["GPT-2"])
 check.between("gpt2/poet_gain", nats["3-gram"] - nats["GPT-2"])
 
 # %% [markdown]
-# Marks and stops do not count here: they are nearly free, and would flatter everybody. A perplexity above a hundred is
-# no failure. Poems are meant to surprise.
+# Marks and stops do not count here: they are nearly free, and would flatter everybody. A perplexity of about a
+# hundred is no failure. Poems are meant to surprise.
 #
 # ## Tokens that are bytes
 #
@@ -429,7 +429,8 @@ widgets.explore(
 for shift in (0, 7):
     raw = np.array([[0.9, 0.1, 0.1]], "float32") + shift
     losses = [
-        float(keras.losses.sparse_categorical_crossentropy([0], raw, from_logits=flag)[0]) for flag in (False, True)
+        float(keras.losses.sparse_categorical_crossentropy(np.array([0]), raw, from_logits=flag)[0])
+        for flag in (False, True)
     ]
     print(f"logits plus {shift}: as written {losses[0]:.3f}, from_logits=True {losses[1]:.3f}")
 
@@ -591,10 +592,10 @@ check.between("gpt2/tones", report.generated.tones)
 report
 
 # %% [markdown]
-# Form and tones are learned almost perfectly: they are local. Rhyme is not. The model sees characters, never sounds,
-# and must learn by heart which of them rhyme; it stands far above chance and below the poets. Real poems do not reach
-# 100 % either, since sounds have shifted in twelve centuries. The documents would score such text with BLEU, but BLEU
-# needs a reference, and a poem that nobody has written yet has none.
+# Form and tones it keeps as strictly as the poets, or more so. Rhyme is harder: the model sees characters, never
+# sounds, and must learn by heart which of them rhyme; it stands far above chance and below the poets. Real poems do not
+# reach 100 % either, since sounds have shifted in twelve centuries. The documents would score such text with BLEU, but
+# BLEU needs a reference, and a poem that nobody has written yet has none.
 #
 # For comparison, a 3-gram that is asked for four lines of five:
 
@@ -602,8 +603,8 @@ report
 marks = writer.vocabulary.encode([poems.marked("", "5x4")])[0]
 counted_out = writer.decode(trigram.sample(sizes.num_ngram, seed=0, prefix=marks, max_new_tokens=60))
 print(f"3-gram: perfect form {poem_scores.form_share(counted_out, ['5x4'] * len(counted_out)):.0%}")
-for line in counted_out[:3]:
-    print(line)
+for poem in counted_out[:3]:
+    print(poem[:40])
 
 # %% [markdown]
 # Each run of three is sound, the whole is not: to know that a fourth line ends here, one must remember the first.
