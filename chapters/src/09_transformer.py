@@ -340,12 +340,20 @@ plots.show(transformer_plots.table_picture())
 # %% [markdown]
 # On the left the clocks change sign every few rows, on the right they hardly move: together they count, as digits do.
 # The dot product of two rows is $\sum_i \cos(\omega_i (t - s))$, by the rule for the cosine of a difference. It depends
-# on the *distance* alone:
+# on the *distance* alone.
+#
+# GPT-2 *learns* its table instead, one row for each position up to the longest text: an embedding of the place, trained
+# like that of the token. It can become anything; that neighbours are alike it has to find out, and a longer text has no
+# row. Both tables, the learned one before any training:
 
 # %%
-table = my_positions(60, 32)
-likeness = table @ table.T
-check.close(np.diag(likeness, 5), np.full(55, likeness[0, 5]), name="all pairs at distance 5")
+table, learned = my_positions(60, 32), keras.layers.Embedding(60, 32, embeddings_initializer="random_normal")
+learned.build(None)
+check.close(np.diag(table @ table.T, 5), np.full(55, table[0] @ table[5]), name="all pairs at distance 5")
+for name, rows in {"sines": table, "learned": ops.convert_to_numpy(learned.embeddings)}.items():
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    shown = ", ".join(f"{unit[20] @ unit[20 + gap]:.2f} at distance {gap}" for gap in (1, 2, 3, 30))
+    print(f"{name:8} similarity {shown}")
 widgets.explore(
     transformer_plots.positions_view,
     alt="Two rows of the table as coloured strips, and a bar for the similarity of the first with every position",
@@ -356,20 +364,6 @@ widgets.explore(
 # %% [markdown]
 # Move the first position: the hill moves along and keeps its shape. Neighbours are alike, distant places less so.
 #
-# GPT-2 *learns* its table instead, one row for each position up to the longest text: an embedding of the place, trained
-# like that of the token. It can become anything; that neighbours are alike it has to find out, and a longer text has no
-# row.
-
-# %%
-learned = keras.layers.Embedding(60, 32, embeddings_initializer="random_normal")
-learned.build(None)
-fresh = ops.convert_to_numpy(learned.embeddings)
-for name, rows in {"sines": table, "learned, before training": fresh}.items():
-    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    shown = ", ".join(f"{unit[20] @ unit[20 + gap]:.2f} at distance {gap}" for gap in (1, 2, 3, 30))
-    print(f"{name:25} similarity {shown}")
-
-# %% [markdown]
 # In both cases the row is added once. The documents' listing adds it and then *concatenates* it as well, which makes
 # the stream wider, and divides the table by $\sqrt D$. In the paper it is the token's embedding that is multiplied by
 # $\sqrt D$, so that it is not drowned by the sines.
@@ -455,18 +449,16 @@ line = np.linspace(-4, 4, 161)
 exact = ops.convert_to_numpy(keras.activations.gelu(line, approximate=False))
 check.close(my_gelu(line), keras.activations.gelu(line, approximate=True))
 print(f"largest distance of the tanh formula from the exact one: {np.abs(my_gelu(line) - exact).max():.5f}")
+wide, narrow, x = (rng.normal(size=size) for size in ((4, 16), (16, 16), (200, 4)))
+for name, bend in {"no bend": lambda values: values, "GELU": my_gelu}.items():
+    print(f"{name:8} rank of 200 outputs of width 16: {np.linalg.matrix_rank(bend(x @ wide) @ narrow)}")
 curves = {"GELU": my_gelu(line), "ReLU": np.maximum(line, 0), "no bend": line}
 plots.show_curves(curves, x=line, xlabel="x", ylabel="y", size=(5.5, 3.2))
 
 # %% [markdown]
 # GELU follows ReLU far from 0 and is smooth near it, with a small dip below. The documents' version has no bend at all.
-# Then the widening is for nothing, since two matrices in a row are one:
-
-# %%
-wide, narrow = rng.normal(size=(4, 16)), rng.normal(size=(16, 16))
-x = rng.normal(size=(200, 4))
-for name, bend in {"no bend": lambda values: values, "GELU": my_gelu}.items():
-    print(f"{name:8} rank of 200 outputs of width 16: {np.linalg.matrix_rank(bend(x @ wide) @ narrow)}")
+# Then the widening is for nothing, since two matrices in a row are one: the rank, printed above the figure, is that of
+# the narrowest width.
 
 # %% [markdown]
 # ## A block
@@ -495,7 +487,9 @@ block.set_weights(weights)
 check.close(my_block(x, weights, 3, my_causal_mask(5)), block(x, attention_mask=my_causal_mask(5)))
 
 # %% [markdown]
-# And the block put together from the framework's layers, with the same weights:
+# And the block put together from the framework's layers, with the same weights. Then all weights are set to 0: a block
+# of zeros hands on what it got, for it can only add. A concatenation, as in the documents' listing, hands on something
+# twice as wide, and a second block would not even fit on the first.
 
 # %%
 layers = keras.layers
@@ -511,12 +505,6 @@ for layer, part in zip((norms[0], look, norms[1], wide, narrow), (2, 8, 2, 2, 2)
     mine, weights = weights[:part], weights[part:]
     layer.set_weights([w.reshape(v.shape) for w, v in zip(mine, layer.get_weights(), strict=True)])
 check.close(block(x, attention_mask=my_causal_mask(5)), theirs(x), name="Keras' layers")
-
-# %% [markdown]
-# With all weights 0 a block hands on what it got: it can only add. A concatenation, as in the listing, hands on
-# something twice as wide, and a second block would not even fit on the first.
-
-# %%
 block.set_weights([np.zeros_like(weight) for weight in block.get_weights()])
 check.close(block(x), x, name="a block of zeros")
 
