@@ -117,9 +117,9 @@ def small_maps(maps, titles, cell=7):
 def mask_map(kind, length, padding):
     """Who may look at whom: ``kind`` "none", "padding", "causal" or "both"; the last ``padding`` steps are padding."""
     allowed = make_mask(kind, length, padding)
-    tokens = [*"abcdefghijklmnopqrstuvwxyz"[: length - padding], *"␀" * padding]
+    tokens = [*"abcdefghijklmnopqrstuvwxyz"[: length - padding], *"·" * padding]
     picture = weight_map(tokens, tokens, allowed.astype(float))
-    words = f"{int(allowed.sum())} of {length * length} pairs may look (dark); a row is the step that looks."
+    words = f"{int(allowed.sum())} of {length * length} pairs may look (filled cells); a row is the step that looks, · is padding."
     return Markup(_note(words) + picture.body, words)
 
 

@@ -64,9 +64,9 @@ widgets.explore(
 
 # %% [markdown]
 # Type a date, in English or Chinese, and move the sliders. The model reads it and writes the day in ISO form. In
-# chapter 06 there was one map; here are three kinds, with one map for each *block* and *head*. A dark cell means that
-# the row's token takes much of what it needs from the column's. **Question:** in which head does the year look at the
-# year? Do two heads of one block do the same?
+# chapter 06 there was one map; here are three kinds, with one map for each *block* and *head*. The stronger a cell's
+# colour, the more of what the row needs is taken from the column. **Question:** for which written characters do all
+# heads of a block look at the same place, and where do they differ?
 #
 # All heads of one kind at a glance, rows and columns as above:
 
@@ -229,7 +229,7 @@ check.close(layer.count_params(), 4 * 64 * 64 + 4 * 64, name="4 D² + 4 D")
 # %%
 widgets.explore(
     transformer_plots.mask_map,
-    alt="A square of cells, dark where the step of the row may look at the step of the column",
+    alt="A square of cells, filled where the step of the row may look at the step of the column",
     kind=widgets.choice(["none", "padding", "causal", "both"], "both", "mask"),
     length=widgets.slider(6, 14, 1, 10, "steps"),
     padding=widgets.slider(0, 5, 1, 3, "of them padding"),
