@@ -147,13 +147,21 @@ check.close(toy_cost(language, 2), -sum(p * np.log(p) for p in language.values()
 # number of equally likely tokens among which a model would be as unsure. Text is its own target: no labels are needed.
 #
 # One document writes the loss as $y_t \log p$, with $y_t$ the token itself. But a token's number is a name. Number the
-# words otherwise, and the formula changes, though nothing has happened:
+# words otherwise, and the formula changes, though nothing has happened. And its listing takes logits for probabilities:
+# to add 7 to all logits changes no probability, and so must change no loss.
 
 # %%
 p = {"sun": 0.7, "rain": 0.2, "wind": 0.1}
 for numbering in (("sun", "rain", "wind"), ("rain", "wind", "sun")):
     as_written = numbering.index("sun") * -np.log(p["sun"])
     print(f"{' '.join(numbering):16} as written {as_written:.3f}   cross-entropy {-np.log(p['sun']):.3f} nats")
+for shift in (0, 7):
+    raw = np.array([[0.9, 0.1, 0.1]], "float32") + shift
+    losses = [
+        float(keras.losses.sparse_categorical_crossentropy(np.array([0]), raw, from_logits=flag)[0])
+        for flag in (False, True)
+    ]
+    print(f"logits plus {shift}: as written {losses[0]:.3f}, from_logits=True {losses[1]:.3f}")
 
 # %% [markdown]
 # Now real numbers. The data are 36,405 regular poems of the Tang dynasty (618 to 907): four or eight lines, all of five
@@ -239,14 +247,6 @@ assert mine == bpe.learn_merges(words, 256 + 30), "the merges differ"
 assert my_merge(tuple("aaab"), ("a", "a")) == bpe.merge(tuple("aaab"), ("a", "a"), "aa")
 print(python, f"{len(words):,} different words")
 print("first merges:", ", ".join("".join(pair) for pair in mine))
-
-# %% [markdown]
-# The English text is the language reference that ships inside Python. Ġ stands for a space. `bpe` keeps its counts up
-# to date instead of counting anew, so it is faster; its merges equal those of Hugging Face's library `tokenizers`
-# (`tests/test_bpe.py` compares them). Below, a tokeniser that has learned from Python's text and from 2,000 poems. Take
-# merges away.
-
-# %%
 tokeniser = bpe.ByteLevelBPE.train([python.train, *data.train.texts[:2000]], 1200)
 widgets.explore(
     gpt2_plots.tokens_panel(tokeniser),
@@ -256,6 +256,11 @@ widgets.explore(
 )
 
 # %% [markdown]
+# The English text is the language reference that ships inside Python. Ġ stands for a space. `bpe` keeps its counts up
+# to date instead of counting anew, so it is faster; its merges equal those of Hugging Face's library `tokenizers`
+# (`tests/test_bpe.py` compares them). The tokeniser under the slider has learned from Python's text and from 2,000
+# poems. Take merges away.
+#
 # With no merges every byte is a token, and a Chinese character is three of them, shown in hexadecimal. Frequent words
 # become one token early; a word that the training text lacked still comes out, in pieces. **Question:** after how many
 # merges is 明 (*bright*) one token?
@@ -421,20 +426,8 @@ widgets.explore(
 )
 
 # %% [markdown]
-# Set top-k to 1: each time the best character, *greedy*. **Question:** how long until it repeats itself? Now the other
-# faults of the listing, in one line each. Its loss takes logits for probabilities. Adding 7 to all logits changes no
-# probability, and so must change no loss:
-
-# %%
-for shift in (0, 7):
-    raw = np.array([[0.9, 0.1, 0.1]], "float32") + shift
-    losses = [
-        float(keras.losses.sparse_categorical_crossentropy(np.array([0]), raw, from_logits=flag)[0])
-        for flag in (False, True)
-    ]
-    print(f"logits plus {shift}: as written {losses[0]:.3f}, from_logits=True {losses[1]:.3f}")
-
-# %% [markdown]
+# Set top-k to 1: each time the best character, *greedy*. **Question:** how long until it repeats itself?
+#
 # ## Choosing a token
 #
 # The documents announce text and never write any: there is no loop and no way to choose. Each way is a function of
@@ -589,6 +582,10 @@ report = poem_scores.report(written, forms)
 check.between("gpt2/form_share", report.generated.form)
 check.between("gpt2/pair_rhyme_over_floor", report.generated.pair_rhyme - report.shuffled.pair_rhyme)
 check.between("gpt2/tones", report.generated.tones)
+marks = writer.vocabulary.encode([poems.marked("", "5x4")])[0]
+counted_out = writer.decode(trigram.sample(sizes.num_ngram, seed=0, prefix=marks, max_new_tokens=60))
+share = poem_scores.form_share(counted_out, ["5x4"] * len(counted_out))
+print(f"3-gram, asked for four lines of five: {share:.0%} in form", *(poem[:24] for poem in counted_out[:3]), sep="\n")
 report
 
 # %% [markdown]
@@ -597,17 +594,7 @@ report
 # reach 100 % either, since sounds have shifted in twelve centuries. The documents would score such text with BLEU, but
 # BLEU needs a reference, and a poem that nobody has written yet has none.
 #
-# For comparison, a 3-gram that is asked for four lines of five:
-
-# %%
-marks = writer.vocabulary.encode([poems.marked("", "5x4")])[0]
-counted_out = writer.decode(trigram.sample(sizes.num_ngram, seed=0, prefix=marks, max_new_tokens=60))
-print(f"3-gram: perfect form {poem_scores.form_share(counted_out, ['5x4'] * len(counted_out)):.0%}")
-for poem in counted_out[:3]:
-    print(poem[:40])
-
-# %% [markdown]
-# Each run of three is sound, the whole is not: to know that a fourth line ends here, one must remember the first.
+# The 3-gram gets every run of three right and hardly ever a poem: it forgets which line it is in.
 #
 # Ten poems, the first ten of a fixed seed:
 
