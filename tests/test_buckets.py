@@ -1,9 +1,9 @@
-"""Buckets: every text once a pass, in a batch of its bucket's shape, nothing cut off."""
+"""Buckets and equal lengths: each text once a pass, in a batch of one shape, nothing cut off."""
 
 import numpy as np
 import pytest
 
-from aigc_course.datasets.buckets import Buckets
+from aigc_course.datasets.buckets import Buckets, EqualLengths
 
 pytestmark = pytest.mark.any_backend
 
@@ -46,3 +46,65 @@ def test_order_changes_with_the_pass_and_follows_the_seed():
     assert order == [tuple(rows) for _, rows in same.batches] != [tuple(rows) for _, rows in other.batches]
     first.on_epoch_end()
     assert order != [tuple(rows) for _, rows in first.batches]
+
+
+# -------------------------------------------------------------------------------------------------- equal lengths
+
+
+def rows_of(lengths, width=9):
+    """Rows of ids, each with its number in front."""
+    draw = np.random.default_rng(1)
+    ids = np.where(np.arange(width) < np.array(lengths)[:, None], draw.integers(1, 90, (len(lengths), width)), 0)
+    ids[:, 0] = np.arange(1, len(lengths) + 1)
+    return ids
+
+
+def test_rows_of_a_batch_have_one_length_and_targets_are_one_ahead():
+    ids = rows_of([9, 4, 4, 9, 2, 4, 4, 9, 4])
+    data = EqualLengths(ids, batch_size=2)
+    seen = []
+    for given, wanted in (data[index] for index in range(len(data))):
+        assert given.shape == wanted.shape and 1 <= len(given) <= 2 and (given != 0).all() and (wanted != 0).all()
+        np.testing.assert_array_equal(given[:, 1:], wanted[:, :-1])
+        for row in np.column_stack([given, wanted[:, -1]]):
+            np.testing.assert_array_equal(np.pad(row, (0, 9 - len(row))), ids[row[0] - 1])
+            seen.append(row[0])
+    assert len(seen) == len(set(seen))
+    assert sorted(len(data[index][0]) for index in range(len(data))) == [1, 2, 2, 2]  # the only row of 2 is a batch
+
+
+def test_what_fills_no_batch_waits_for_another_pass():
+    data = EqualLengths(rows_of([5] * 7), batch_size=3)
+    left_out = set()
+    for _ in range(30):
+        assert [len(data[index][0]) for index in range(len(data))] == [3, 3]
+        left_out |= set(range(1, 8)) - {row[0] for index in range(2) for row in data[index][0]}
+        data.on_epoch_end()
+    assert left_out == set(range(1, 8))
+
+
+def test_passes_differ_and_follow_the_seed():
+    ids = rows_of([5, 6, 7] * 9)
+    first, same, other = (EqualLengths(ids, 4, seed) for seed in (1, 1, 2))
+    order = lambda data: [tuple(rows) for _, rows in data.batches]  # noqa: E731
+    before = order(first)
+    assert before == order(same) != order(other)
+    for data in (first, same):
+        data.on_epoch_end()
+    assert before != order(first) == order(same)
+
+
+@pytest.mark.parametrize("make", [
+    lambda seed: EqualLengths(rows_of([5] * 20 + [6]), 4, seed),
+    lambda seed: Buckets(*texts(), [(3, 3), (6, 5)], 4, seed),
+], ids=["equal", "buckets"])  # fmt: skip
+def test_the_first_two_batches_differ_in_shape(make):
+    for seed in range(9):
+        data = make(seed)
+        assert data.batches[0][0] != data.batches[1][0]
+
+
+@pytest.mark.parametrize("ids", [np.zeros((0, 5), int), np.zeros((2, 5), int), [[1, 2], [1, 0]]], ids=str)
+def test_a_row_has_two_tokens_at_least(ids):
+    with pytest.raises(ValueError, match="two tokens"):
+        EqualLengths(ids)

@@ -79,3 +79,25 @@ def test_input_gradient_can_be_trained_through():
     model.compile(keras.optimizers.SGD(0.1))
     model.fit(np.ones((4, 1), "float32"), batch_size=4, epochs=1, verbose=0)
     assert float(model.w.value) == pytest.approx(3.0 - 0.1 * 2 * (3.0 - 1.0), rel=1e-5)
+
+
+def test_compiled_by_xla_gives_the_same_numbers_and_follows_the_weights():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="tanh")])
+    run = compiled(lambda x: model(x) + 1, model, xla=True)
+    for rows in (2, 5, 2):
+        x = np.linspace(-1, 1, 3 * rows).reshape(rows, 3).astype("float32")
+        kernel, bias = (array(weight) for weight in model.weights)
+        np.testing.assert_allclose(array(run(ops.convert_to_tensor(x))), np.tanh(x @ kernel + bias) + 1, rtol=1e-5)
+        model.layers[0].bias.assign(np.full(2, 0.1 * rows, "float32"))
+
+
+def test_compiled_by_xla_runs_loops_of_a_length_told_at_the_call():
+    def powers(x, count):
+        body = lambda step, value: (step + 1, value * x)  # noqa: E731
+        start = (ops.convert_to_tensor(0, "int32"), ops.ones_like(x))
+        return ops.while_loop(lambda step, value: step < count, body, start)[1]
+
+    run = compiled(powers, xla=True)
+    x = np.array([1.0, -2.0, 0.5], "float32")
+    for count in (0, 3, 6):
+        np.testing.assert_allclose(array(run(ops.convert_to_tensor(x), np.int32(count))), x**count, rtol=1e-6)
