@@ -97,7 +97,7 @@ def poems_list(texts, title="Poems"):
     texts = list(texts)
     items = "".join(f'<li style="padding:4px 0">{"".join(map(_line_block, _lines(text)))}</li>' for text in texts)
     body = f'<div style="{_TEXT};font-weight:bold">{escape(title)}</div><ol style="{_TEXT}">{items}</ol>'
-    return Markup(body, f"{title}: {len(texts)} poems with pinyin and meanings.", "group")
+    return Markup(body, f"{title}: {len(texts)} poem{'s' * (len(texts) != 1)} with pinyin and meanings.", "group")
 
 
 def _line_block(line):

@@ -484,7 +484,7 @@ print("same seed, same token:", draws)
 # %% [markdown]
 # Probabilities are compared, since a constant added to all logits changes nothing. (One document would cure randomness
 # by training several times. The seed and the temperature set it.) Now on one real distribution: what follows 床前明月,
-# *before the bed, bright moon-*? Li Bai wrote 光, *light*.
+# *before the bed, bright moon-*? Li Bai wrote 光, *light*; the model would rather have 夜, *night*.
 
 # %%
 widgets.explore(
