@@ -119,7 +119,8 @@ def mask_map(kind, length, padding):
     allowed = make_mask(kind, length, padding)
     tokens = [*"abcdefghijklmnopqrstuvwxyz"[: length - padding], *"·" * padding]
     picture = weight_map(tokens, tokens, allowed.astype(float))
-    words = f"{int(allowed.sum())} of {length * length} pairs may look (filled cells); a row is the step that looks, · is padding."
+    count = f"{int(allowed.sum())} of {length * length} pairs may look (filled)"
+    words = f"{count}; a row is the step that looks, · is padding."
     return Markup(_note(words) + picture.body, words)
 
 

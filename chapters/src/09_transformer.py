@@ -626,10 +626,12 @@ check.between("transformer/live_transformer", accuracy["Transformer"])
 
 # %% [markdown]
 # Two pictures of training, the LSTM's first, and a table on held-out days. *Characters right* are counted with the true
-# past given, *dates right* when the model writes alone; seconds include compiling. Read it without favour. The
-# Transformer has more weights and, on two processor cores and texts this short, no advantage in time. What it buys is
-# elsewhere (table 1 of the paper): an LSTM needs $S$ steps one *after* the other, a layer of attention one, so a GPU
-# computes a whole text at once; and any two places are one step apart. The price is $S^2$ scores.
+# past given, *dates right* when the model writes alone; seconds include compiling. Read it without favour. In one
+# training each with the sizes of the class profile the LSTM got 98.0 % of the dates right and the Transformer 93.8 %,
+# with 2.4 times the weights and 2.7 times the processor time. On texts this short, with little data, recurrence is a
+# good choice. What attention buys is elsewhere (table 1 of the paper): an LSTM needs $S$ steps one *after* the other, a
+# layer of attention one, so a GPU computes a whole text at once; and any two places are one step apart. The price is
+# $S^2$ scores.
 #
 # Trained longer, as their cards record it:
 
@@ -661,35 +663,39 @@ def layer_of(model, kind, block):
     return owner.cross_attention if kind == "cross" else owner.attention
 
 
-def right_without(model, kind, block, head, part):
-    """Share of dates that are right while one head is silent."""
+def right_without(model, kind, block, heads, part):
+    """Share of dates that are right while some heads of a block are silent."""
     kernel = layer_of(model, kind, block).output_projection.kernel
     before = ops.convert_to_numpy(kernel)
-    rows = slice(*(np.array([head, head + 1]) * model.hidden_dim // model.num_heads))
-    silent = before.copy()
-    silent[rows] = 0
+    silent = before.copy().reshape(model.num_heads, -1, model.hidden_dim)
+    silent[heads] = 0
     try:
-        kernel.assign(silent)
+        kernel.assign(silent.reshape(before.shape))
         return model.exact_match(part.sources, part.targets)
     finally:
         kernel.assign(before)
 
 
 # %%
-few, shares = dates.load_dates("iso", num_train=1, num_test=sizes.num_silenced).test, {}
+few, one, whole = dates.load_dates("iso", num_train=1, num_test=sizes.num_silenced).test, {}, {}
+every = list(range(reader.num_heads))
 for kind in ("encoder", "decoder", "cross"):
     for block in range(reader.num_layers):
-        for head in range(reader.num_heads):
-            shares[f"{kind} {block + 1}.{head + 1}"] = right_without(reader, kind, block, head, few)
-unharmed = reader.exact_match(few.sources, few.targets)
-title = f"Dates right without one head (block.head); all heads {unharmed:.1%}"
+        for head in every:
+            one[f"{kind} {block + 1}.{head + 1}"] = right_without(reader, kind, block, [head], few)
+        whole[f"{kind} {block + 1}, all heads"] = right_without(reader, kind, block, every, few)
+unharmed, shares = reader.exact_match(few.sources, few.targets), {**one, **whole}
+title = f"Dates right without one head (block.head), or without all of a block; all there {unharmed:.1%}"
 plots.show(seq2seq_plots.weights_bars(list(shares), list(shares.values()), title))
-check.between("transformer/worst_head", min(shares.values()))
+check.between("transformer/worst_head", min(one.values()))
+check.between("transformer/worst_layer", min(whole.values()))
 
 # %% [markdown]
-# Each bar is the model without one head. Where a bar is nearly full the others can do without it, whatever its map
-# looks like; where it is short the head carries something alone. Go back to the first panel and look at the shortest
-# ones. **Question:** are these the heads whose maps you would have called important?
+# Each bar is the model with something missing. Nearly every date survives the loss of any *single* head, whatever its
+# map looks like: the others carry the same. The last bars are without all heads of a block. Of 200 dates 97 % and 88 %
+# stay right without the first or the second block's cross-attention, so that each can nearly stand in for the other;
+# without the decoder's look at its own text in block 1 it is 10 %. A striking map is no proof of importance. (Nor is
+# this the last word: a model trained without the part might do well.)
 #
 # ## What the documents got wrong
 #
