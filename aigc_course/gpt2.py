@@ -104,7 +104,7 @@ class GPT2(keras.Model):
         self.norm = keras.layers.LayerNormalization(epsilon=config.epsilon, name="norm")
         self.accuracy = keras.metrics.Mean(name="accuracy")
         self._writing, self._scores = Writing(self), None
-        self(np.zeros((1, 2), "int32"))
+        self(np.zeros((1, 1), "int32"))
 
     # ------------------------------------------------------------------ network
 
@@ -230,7 +230,7 @@ class GPT2(keras.Model):
             token_ids: B prompts, [B, T] or a list of rows of unequal lengths, each with one token at least. -1 stands
                 for a token that is left to the model (not the first), so that later ones can be given.
             max_new_tokens: tokens to write behind each prompt; 0 fills in only what was left open.
-            sampler: ``sampling.Sampler``, greedy unless told.
+            sampler: ``sampling.Sampler``, greedy unless told; its repetition penalty is on the tokens that are read.
             seed: of the draws, a whole number from 0 on or several. A row's text depends on its prompt, its place among
                 the rows and the seed, not on the other rows.
             cached: keep the keys and values of what was read; without, every step reads the whole text again. The
@@ -254,7 +254,7 @@ class GPT2(keras.Model):
     def stream(
         self, token_ids, max_new_tokens, sampler=GREEDY, seed=0, cached=True, end_id=None, forbidden=(), every=1
     ):
-        """As ``generate``, but yields the rows as they are after every ``every`` columns."""
+        """As ``generate``, but yields the rows as they are after every ``every`` columns and where the window moves."""
         yield from self._writing.write(token_ids, max_new_tokens, sampler, seed, cached, end_id, forbidden, every)
 
     # ------------------------------------------------------------------ saving

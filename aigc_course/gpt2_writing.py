@@ -44,8 +44,7 @@ class Writing:
             raise ValueError(f"every is a whole number from 1 on, not {every}.")
         vocabulary_size = self.model.config.vocabulary_size
         sheet = _Sheet(_prompts(token_ids, vocabulary_size), int(max_new_tokens), end_id, seed)
-        ban = np.zeros(vocabulary_size, "float32")
-        ban[list(forbidden)] = NEVER
+        ban = _ban(forbidden, vocabulary_size)
         settings = (bool(cached), sampler.kind, sampler.numbers, ban)
         at = sheet.first
         while at < sheet.columns and not sheet.finished(at):
@@ -72,9 +71,12 @@ class Writing:
             )  # fmt: skip
             begin, at = until - start - 1, until
             sheet.take(ids, ended, start, until)
-            if until >= stop or sheet.finished(until):
+            if sheet.finished(until):
                 return at
-            yield sheet.rows(until)
+            if every is not None:
+                yield sheet.rows(until)
+            if until >= stop:
+                return at
 
     def _cache(self, known, width):
         """Keys and values of the columns that are known: zeros where they are few, else read at once."""
@@ -114,6 +116,8 @@ class _Sheet:
         self.chance = np.minimum(np.array(draws, "float32").T, np.float32(1 - 2**-24))
         self.ended = np.zeros(self.size, "bool")
         self.first = int((self.ids != OPEN).cumprod(axis=1).sum(axis=1).min())
+        missing = (self.ids == OPEN) & (np.arange(self.columns) < self.ends[:, None])
+        self.full = (missing * np.arange(1, self.columns + 1)).max(axis=1)  # columns up to the last one to write
 
     def window(self, start, width):
         """Ids, what is known of them and the random numbers of ``width`` columns; behind the last one all is open."""
@@ -129,7 +133,7 @@ class _Sheet:
 
     def finished(self, at):
         """True if no row has anything left to write from column ``at`` on."""
-        return bool(np.all(self.ended | (self.ends <= at)))
+        return bool(np.all(self.ended | (self.full <= at)))
 
     def rows(self, until):
         """The rows as they are, without what lies behind their end."""
@@ -154,6 +158,18 @@ def _prompts(token_ids, vocabulary_size):
     if any(row[0] < 0 or row.min() < OPEN or row.max() >= vocabulary_size for row in rows):
         raise ValueError(f"Token ids lie in 0 to {vocabulary_size - 1}; -1 leaves one open, but not the first.")
     return [row.astype("int32") for row in rows]
+
+
+def _ban(forbidden, vocabulary_size):  # -> [V]
+    """What is added to the logits so that forbidden ids are never written."""
+    forbidden = np.unique(np.asarray(list(forbidden) or [], "int64"))
+    if forbidden.size and not 0 <= forbidden[0] <= forbidden[-1] < vocabulary_size:
+        raise ValueError(f"Forbidden ids lie in 0 to {vocabulary_size - 1}.")
+    if len(forbidden) == vocabulary_size:
+        raise ValueError("All ids are forbidden: nothing is left to write.")
+    ban = np.zeros(vocabulary_size, "float32")
+    ban[forbidden] = NEVER
+    return ban
 
 
 def _uncached(model, ids, at):  # [B, W], [] -> [B, V]

@@ -38,7 +38,7 @@ def usable(temperature):
 
 def keep_top_k(logits, k):  # [B, V] -> [B, V]
     """Rule out all but the ``k`` most probable tokens (Fan et al., 2018), and those as probable as the k-th."""
-    place = ops.clip(ops.cast(k, "int32"), 1, logits.shape[-1]) - 1
+    place = ops.cast(ops.clip(ops.convert_to_tensor(k, "float32"), 1, logits.shape[-1]), "int32") - 1
     ranked = _falling(logits)
     return ops.where(logits >= _at(ranked, place), logits, NEVER)
 
@@ -61,10 +61,14 @@ def penalise_repetition(logits, seen, penalty):  # [B, V], [B, V] of 0 and 1 -> 
 
 
 def draw(logits, chance):  # [B, V], [B] in [0, 1) -> [B]
-    """The token in whose piece of the cumulated probabilities the random number ``chance`` falls."""
-    cumulated = ops.cumsum(ops.softmax(logits, axis=-1), axis=-1)
-    below = ops.cast(cumulated <= ops.expand_dims(chance, -1) * cumulated[:, -1:], "int32")
-    return ops.minimum(ops.sum(below, axis=-1), logits.shape[-1] - 1)
+    """The token in whose piece of the cumulated probabilities the random number ``chance`` falls.
+
+    Where sums are made in parallel, rounding can leave a piece to a token of probability 0; it is passed over.
+    """
+    probabilities = ops.softmax(logits, axis=-1)
+    cumulated = ops.where(probabilities > 0, ops.cumsum(probabilities, axis=-1), 0.0)
+    beyond = cumulated > ops.expand_dims(chance, -1) * ops.max(cumulated, axis=-1, keepdims=True)
+    return ops.cast(ops.argmax(ops.cast(beyond, "int32"), axis=-1), "int32")
 
 
 def _falling(logits):
@@ -74,6 +78,9 @@ def _falling(logits):
 def _at(ranked, place):
     """Column ``place`` of every row: [B, 1]."""
     return ops.take(ranked, ops.reshape(place, (1,)), axis=-1)
+
+
+WEAKEST, STRONGEST = 1e-6, 1e6  # penalties that leave numbers, and NEVER never
 
 
 @dataclass(frozen=True)
@@ -119,8 +126,9 @@ class Sampler:
     @property
     def numbers(self):
         """Temperature, k, p and penalty as float32 [4]."""
-        heat = usable(self.temperature)
-        return np.array([heat, self.top_k or 1, self.top_p or 1, self.repetition_penalty], "float32")
+        penalty = np.clip(self.repetition_penalty, WEAKEST, STRONGEST)
+        largest = 2**31  # of k: more tokens than any vocabulary has
+        return np.array([usable(self.temperature), min(self.top_k or 1, largest), self.top_p or 1, penalty], "float32")
 
     def logits(self, logits, seen=None):  # [B, V], [B, V] -> [B, V]
         """The reshaped logits, those of tokens ruled out at ``NEVER``; at temperature 0 only the penalty acts."""
@@ -169,11 +177,11 @@ def sample(logits, temperature=1.0, top_k=None, top_p=None, seed=0):  # [B, V] -
         int32 NumPy array [B], or one number for one row.
 
     Raises:
-        ValueError: a number out of range, or logits that are NaN.
+        ValueError: a number out of range, logits that are NaN or infinite, or a row of -inf only.
     """
     logits = np.asarray(keras.ops.convert_to_numpy(logits), "float32")
-    if np.isnan(logits).any():
-        raise ValueError("There are NaN among the logits.")
+    if not np.isfinite(logits.max(axis=-1)).all():
+        raise ValueError("There are NaN or inf among the logits; -inf is fine, but not for all tokens of a row.")
     rows, sampler = np.atleast_2d(logits), Sampler(temperature, top_k, top_p)
     chance = np.random.default_rng(seed).random(len(rows), "float32")
     ids = ops.convert_to_numpy(choose(ops.convert_to_tensor(rows), chance, sampler.kind, sampler.numbers))

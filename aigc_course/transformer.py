@@ -86,7 +86,7 @@ class MultiHeadAttention(keras.layers.Layer):
         if num_heads < 1 or hidden_dim < 1 or hidden_dim % num_heads:
             raise ValueError(f"{num_heads} heads cannot share a width of {hidden_dim}.")
         self.num_heads, self.hidden_dim, self.dropout_rate = num_heads, hidden_dim, dropout
-        dense = lambda name, start: keras.layers.Dense(hidden_dim, kernel_initializer=start, name=name)  # noqa: E731
+        dense = lambda name, start: keras.layers.Dense(hidden_dim, kernel_initializer=fresh(start), name=name)  # noqa: E731
         self.query, self.key, self.value = (dense(name, kernel_initializer) for name in ("query", "key", "value"))
         self.output_projection = dense("output_projection", output_initializer or kernel_initializer)
         self.dropout = keras.layers.Dropout(dropout)
@@ -152,9 +152,9 @@ class FeedForward(keras.layers.Layer):
     ):
         super().__init__(**options)
         self.intermediate_dim, self.hidden_dim, self.dropout_rate = intermediate_dim, hidden_dim, dropout
-        self.widen = keras.layers.Dense(intermediate_dim, kernel_initializer=kernel_initializer, name="widen")
+        self.widen = keras.layers.Dense(intermediate_dim, kernel_initializer=fresh(kernel_initializer), name="widen")
         self.narrow = keras.layers.Dense(
-            hidden_dim, kernel_initializer=output_initializer or kernel_initializer, name="narrow"
+            hidden_dim, kernel_initializer=fresh(output_initializer or kernel_initializer), name="narrow"
         )
         self.dropout = keras.layers.Dropout(dropout)
 
@@ -450,3 +450,8 @@ class Transformer(Translator):
             x, *new = block.step(x, *cache[pair], at, noted, mask)
             filled += new
         return self._to_logits(x)[:, 0], [positions + 1, *filled]
+
+
+def fresh(initializer):
+    """``initializer`` with random numbers of its own: one object gives the same ones at every call."""
+    return initializer.clone() if isinstance(initializer, keras.initializers.Initializer) else initializer
