@@ -381,7 +381,7 @@ print(
     [float(np.std(numbers(k.kernel))) for k in (first.widen, first.narrow)],
 )
 calm = gpt2_plots.always_cutting(0.8, 100, 0.999)
-english.compile(recipes.transformer_optimizer(sizes.steps), jit_compile=False)
+english.compile(recipes.transformer_optimizer(sizes.steps, peak=3e-3), jit_compile=False)
 history = training.fit(
     english,
     (inputs, targets),
