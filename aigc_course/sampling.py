@@ -15,6 +15,7 @@ from keras import ops
 from aigc_course.attention import NEVER
 
 COLDEST, HOTTEST = 1e-30, 1e6  # temperatures at which float32 still holds a logit, and NEVER is still never
+WEAKEST, STRONGEST = 1e-6, 1e6  # penalties that leave numbers, and NEVER never
 
 
 def greedy(logits):  # [B, V] -> [B]
@@ -38,19 +39,13 @@ def usable(temperature):
 
 def keep_top_k(logits, k):  # [B, V] -> [B, V]
     """Rule out all but the ``k`` most probable tokens (Fan et al., 2018), and those as probable as the k-th."""
-    place = ops.cast(ops.clip(ops.convert_to_tensor(k, "float32"), 1, logits.shape[-1]), "int32") - 1
-    ranked = _falling(logits)
-    return ops.where(logits >= _at(ranked, place), logits, NEVER)
+    return _from(logits, _kth(_falling(logits), k))
 
 
 def keep_top_p(logits, p):  # [B, V] -> [B, V]
     """Rule out all but the nucleus: the fewest tokens whose probabilities sum to ``p`` or more (Holtzman et al., 2020),
     and those as probable as its last one."""
-    ranked = _falling(logits)
-    probabilities = ops.softmax(ranked, axis=-1)
-    before = ops.cumsum(probabilities, axis=-1) - probabilities  # what the more probable tokens have already
-    size = ops.maximum(ops.sum(ops.cast(before < p, "int32"), axis=-1, keepdims=True), 1)
-    return ops.where(logits >= ops.take_along_axis(ranked, size - 1, axis=-1), logits, NEVER)
+    return _from(logits, _edge(_falling(logits), p))
 
 
 def penalise_repetition(logits, seen, penalty):  # [B, V], [B, V] of 0 and 1 -> [B, V]
@@ -75,12 +70,21 @@ def _falling(logits):
     return -ops.sort(-logits, axis=-1)
 
 
-def _at(ranked, place):
-    """Column ``place`` of every row: [B, 1]."""
+def _from(logits, lowest):  # [B, V], [B, 1] -> [B, V]
+    return ops.where(logits >= lowest, logits, NEVER)
+
+
+def _kth(ranked, k):  # [B, V], falling -> [B, 1]
+    place = ops.cast(ops.clip(ops.convert_to_tensor(k, "float32"), 1, ranked.shape[-1]), "int32") - 1
     return ops.take(ranked, ops.reshape(place, (1,)), axis=-1)
 
 
-WEAKEST, STRONGEST = 1e-6, 1e6  # penalties that leave numbers, and NEVER never
+def _edge(ranked, p):  # [B, V], falling -> [B, 1]
+    """The last logit of the nucleus."""
+    probabilities = ops.softmax(ranked, axis=-1)
+    before = ops.cumsum(probabilities, axis=-1) - probabilities  # what the more probable tokens have already
+    size = ops.maximum(ops.sum(ops.cast(before < p, "int32"), axis=-1, keepdims=True), 1)
+    return ops.take_along_axis(ranked, size - 1, axis=-1)
 
 
 @dataclass(frozen=True)
@@ -152,10 +156,12 @@ def reshaped(logits, kind, numbers, seen=None):  # [B, V], four booleans, [4], [
         logits = penalise_repetition(logits, seen, numbers[3])
     if drawn:
         logits = scale_temperature(logits, numbers[0])
+    ranked = _falling(logits) if by_rank or by_mass else None  # sorting takes longest: once for both
     if by_rank:
-        logits = keep_top_k(logits, numbers[1])
+        lowest = _kth(ranked, numbers[1])
+        logits, ranked = _from(logits, lowest), _from(ranked, lowest)
     if by_mass:
-        logits = keep_top_p(logits, numbers[2])
+        logits = _from(logits, _edge(ranked, numbers[2]))
     return logits
 
 
