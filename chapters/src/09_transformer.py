@@ -58,7 +58,7 @@ widgets.explore(
     alt="A map of attention weights, tokens that look in rows, tokens that are looked at in columns",
     text=widgets.text("Thursday, 4 March 2021", "a date", examples=("二〇二一年三月四日星期四",)),
     kind=widgets.choice(transformer_plots.KINDS, "cross", "who looks at whom"),
-    block=widgets.slider(1, reader.num_layers, 1, reader.num_layers, "block"),
+    block=widgets.slider(1, reader.num_layers, 1, 1, "block"),
     head=widgets.slider(1, reader.num_heads, 1, 1, "head"),
 )
 
@@ -74,8 +74,9 @@ widgets.explore(
 plots.show(transformer_plots.every_head(reader, "Thursday, 4 March 2021", "encoder"))
 
 # %% [markdown]
-# Each small square is one head of the encoder, in which the source looks at itself. Stripes along the diagonal are
-# heads that look at a neighbour; columns are places that everybody looks at. Nobody told a head what to do.
+# Each small square is one head of the encoder, in which the source looks at itself. In block 1 heads 2 and 3 look along
+# the diagonal, at neighbours. In block 2 head 2 gathers many rows at the columns of *March*. Nobody told a head what to
+# do.
 #
 # ## The data
 #
