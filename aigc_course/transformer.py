@@ -353,7 +353,8 @@ class Transformer(Translator):
         sizes = (self.num_heads, self.hidden_dim, self.intermediate_dim, self.dropout_rate, self.norm_first)
         table = lambda side: keras.layers.Embedding(len(side), self.hidden_dim)  # noqa: E731
         self.source_embedding, self.target_embedding = table(self.source_vocabulary), table(self.target_vocabulary)
-        self.position = SinusoidalPositions(max(self.max_source_length, self.max_target_length) + 1)
+        longest = max(self.max_source_length, self.max_target_length) + 1
+        self.position = SinusoidalPositions(longest) if self.positions else None
         self.dropout = keras.layers.Dropout(self.dropout_rate, seed=self.seed)
         numbers = range(self.num_layers)
         self.encoder_blocks = [TransformerBlock(*sizes, name=f"encoder_{number}") for number in numbers]
