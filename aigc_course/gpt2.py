@@ -104,7 +104,7 @@ class GPT2(keras.Model):
         self.norm = keras.layers.LayerNormalization(epsilon=config.epsilon, name="norm")
         self.accuracy = keras.metrics.Mean(name="accuracy")
         self._writing, self._scores = Writing(self), None
-        self(np.zeros((1, 1), "int32"))
+        self(np.zeros((1, min(2, config.context_length)), "int32"))
 
     # ------------------------------------------------------------------ network
 
