@@ -108,7 +108,7 @@ class Vocabulary:
         ]
 
     def decode(self, ids):  # [N, T] -> N texts
-        """Texts of ``ids``, an array or a list of rows: each ends before its first END; PAD and START are passed over."""
+        """Texts of ``ids``, an array or a list of rows: each ends before its first END; PAD and START are left out."""
         return [self.join(self.words(row)) for row in ids]
 
     def words(self, row):
