@@ -1,7 +1,7 @@
 """GPT-2 (Radford et al., 2019): a stack of Transformer blocks that predicts the next token.
 
 Shapes: B batch, T tokens, D width, H heads, V vocabulary, C context.   Taught in chapters/10_gpt2.
-Corrects C1, C2, C3, C4, C14, C20, C29, C30, C36.
+Corrects C1, C2, C3, C4, C6, C14, C19, C20, C22, C29, C30, C36.
 
 ``log p(x_1 ... x_T) = sum over t of log p(x_t | x_1 ... x_(t-1))`` (the chain rule), in nats; the first token is given.
 """

@@ -1,7 +1,7 @@
 """The Transformer (Vaswani et al., 2017): masks, positions, many-headed attention, blocks, encoder and decoder.
 
 Shapes: B batch, T steps, S memory steps, D width, H heads, L steps that a cache can hold.
-Taught in chapters/09_transformer.   Corrects C8 to C17, C28, C31, C32.
+Taught in chapters/09_transformer.   Corrects C7 to C18, C28, C31, C32.
 
 ``y = x + attention(norm(x))``, ``block(x) = y + feed_forward(norm(y))``, with the norms in front (pre-norm), or
 each behind its sum as in the paper (post-norm).
