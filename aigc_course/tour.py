@@ -87,7 +87,6 @@ HISTORY = (
 
 # Works on the map and the time line that bibliography.toml does not hold.
 SOURCES = (
-    "Y. Bengio, R. Ducharme, P. Vincent, C. Jauvin. A Neural Probabilistic Language Model. JMLR 3, 2003.",
     "S. Bond-Taylor, A. Leach, Y. Long, C. G. Willcocks. Deep Generative Modelling: A Comparative Review of VAEs, "
     "GANs, Normalizing Flows, Energy-Based and Autoregressive Models. IEEE TPAMI, 2022 (arXiv 2103.04922).",
     "E. Denton, R. Fergus. Stochastic Video Generation with a Learned Prior. ICML, 2018.",

@@ -462,7 +462,7 @@ def test_training_after_translating_changes_translations():
 def test_word_dropout_spares_padding_and_end():
     model = build(word_dropout=0.5)
     source_ids = model.arrays(["abcdefg", "a"], ["1", "1"])[0][0]
-    dropped = numbers(model._drop_words(ops.convert_to_tensor(np.repeat(source_ids, 200, axis=0))))
+    dropped = numbers(model._drop_words(ops.convert_to_tensor(np.repeat(source_ids, 200, axis=0)), training=True))
     kept = np.repeat(source_ids, 200, axis=0)
     np.testing.assert_array_equal(dropped[kept <= END], kept[kept <= END])
     assert 0.4 < np.mean(dropped[kept > END] == UNKNOWN) < 0.6

@@ -588,8 +588,8 @@ check.exercise(
 # 先是正文依据的文献，再是家族图和时间线上的其他工作。
 
 # %%
-cited = "bowman2016 deeplearningai2017 goodfellow2014 goodfellow2016 heusel2017 ho2020 keras3 kingma2014 nielsen1993 "
-cited += "radford2016 radford2019 roberts2018 vandenoord2016 vaswani2017 vondrick2016 zhang2017"
+cited = "bengio2003 bowman2016 deeplearningai2017 goodfellow2014 goodfellow2016 heusel2017 ho2020 keras3 kingma2014 "
+cited += "nielsen1993 radford2016 radford2019 roberts2018 vandenoord2016 vaswani2017 vondrick2016 zhang2017"
 corrections.references(cited.split())
 
 # %%
