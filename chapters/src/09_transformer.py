@@ -577,6 +577,7 @@ check.between("transformer/gradient_neither_log10", np.log10(ratios["neither"]))
 # residuals the gradient vanishes" is only half of it, and the size of a gradient is no proof that they are there. But
 # look at the ten tokens of a text. How alike are they after some blocks?
 
+
 # %%
 def likeness(x):  # [B, T, D] -> mean cosine of two different tokens of a text
     unit = x / np.linalg.norm(x, axis=-1, keepdims=True)
