@@ -18,7 +18,8 @@
 # with one that has learned to write Tang poems. No Chinese is needed: every character comes with its sound and a
 # meaning.
 #
-# You type the tokeniser, the network, every way to choose a token, and the cache that makes writing fast.
+# You meet the tokeniser, the network and every way to choose a token in a few lines each, and learn what the cache
+# keeps that makes writing fast.
 #
 # *About 90 minutes, one to two of them training.*
 
@@ -83,8 +84,8 @@ widgets.explore(
 #
 # Poems of eight lines follow the slider less quickly: every character costs one run through the network.
 #
-# Or watch it write. The clock counts computing only (it pauses after each character, for the eye). Take the tick from
-# *cache*, and the same poem takes longer: the reason comes below.
+# Or watch it write. The clock counts computing only (it pauses after each character, for the eye). Untick *cache*,
+# and the same poem takes longer: the reason comes below.
 
 # %%
 gpt2_plots.StreamBox(writer, prompt="春风", form="7x4", seed=3)
@@ -256,10 +257,11 @@ widgets.explore(
 )
 
 # %% [markdown]
-# The English text is the language reference that ships inside Python. Ġ stands for a space. `bpe` keeps its counts up
-# to date instead of counting anew, so it is faster; its merges equal those of Hugging Face's library `tokenizers`
-# (`tests/test_bpe.py` compares them). The tokeniser under the slider has learned from Python's text and from 2,000
-# poems. Take merges away.
+# The English text is the language reference that ships inside Python. Ġ stands for a space, Ċ for a line end: every
+# byte has a printable stand-in. No merge crosses a word; a word takes the space in front of it along. `bpe` keeps its
+# counts up to date instead of counting anew, so it is faster; its merges equal those of Hugging Face's library
+# `tokenizers` (`tests/test_bpe.py` compares them). The tokeniser under the slider has learned from Python's text and
+# from 2,000 poems. Take merges away.
 #
 # With no merges every byte is a token, and a Chinese character is three of them, shown in hexadecimal. Frequent words
 # become one token early; a word that the training text lacked still comes out, in pieces. **Question:** after how many
@@ -408,9 +410,8 @@ check.between("gpt2/english_nats", english_nats["GPT-2, live"])
 check.between("gpt2/english_gain", english_nats["5-gram"] - english_nats["GPT-2, live"])
 
 # %% [markdown]
-# Held-out chapters of the same reference. The 5-gram knows 300,000 characters by heart and is hard to beat with so
-# little text and time; and the network begins each window with nothing to look at. Without such a baseline a loss means
-# nothing.
+# Held-out chapters of the same reference. Trained so briefly, the network loses to the 5-gram, which knows 300,000
+# characters by heart; it also begins each window with nothing to look at. Without such a baseline a loss means nothing.
 #
 # What was trained here is this model, from random weights. One document calls such a run *fine-tuning*; that would need
 # a model that had been trained before.
@@ -435,8 +436,8 @@ widgets.explore(
 #
 # - **Temperature** $\tau$: divide by it. Below 1 sharper, above 1 flatter, near 0 greedy.
 # - **Top-k** (Fan et al., 2018): keep the $k$ best.
-# - **Top-p** (Holtzman et al., 2020): keep the fewest that together have probability $p$, the *nucleus*: many where the
-#   model is unsure, few where it is sure.
+# - **Top-p** (Holtzman et al., 2020): keep the fewest that together have at least probability $p$, the *nucleus*: many
+#   where the model is unsure, few where it is sure.
 # - **Repetition penalty** (Keskar et al., 2019): divide the positive logits of tokens already seen, multiply the
 #   negative ones.
 
@@ -482,9 +483,14 @@ draws = [sampling.sample(some_logits[0], 0.7, top_k=5, seed=seed) for seed in (1
 print("same seed, same token:", draws)
 
 # %% [markdown]
-# Probabilities are compared, since a constant added to all logits changes nothing. (One document would cure randomness
-# by training several times. The seed and the temperature set it.) Now on one real distribution: what follows 床前明月,
-# *before the bed, bright moon-*? Li Bai wrote 光, *light*; the model would rather have 夜, *night*.
+# Probabilities are compared, since a constant added to all logits changes none of them. (The penalty itself looks at
+# the sign of a logit, so it does depend on that constant: its weak point.) A `Sampler` applies penalty, temperature,
+# top-k and top-p in this order and then draws. One document wants to cure randomness by training several times; but it
+# is set here, when a token is drawn, by the seed and these numbers.
+#
+# Now on one real distribution: what follows 床前明月, *before the bed, bright moon-*? Every schoolchild in China
+# knows 光, *light*. The older text of Li Bai's poem, which the model was trained on, has 床前看月光, *before the bed,
+# looking at the moonlight*; so the model does not know the famous wording and would rather have 夜, *night*.
 
 # %%
 widgets.explore(
@@ -500,8 +506,10 @@ widgets.explore(
 
 # %% [markdown]
 # Grey is what the model says, blue what is drawn from; a faint row is cut. Lower top-p and see how many tokens are
-# left; then change the beginning to 白日依山尽 (the line is full) and see one: the comma. **Question:** which penalty
-# would rule out the comma, too? For poems a penalty is a bad idea.
+# left; then change the beginning to 白日依山尽 (the line is full): one token is left, the comma. Now take
+# 白日依山尽，黄河入海流。欲穷千里目, where a comma has been seen, set top-p to 1 and raise the penalty to 3.
+# **Question:** why does the penalty do nothing to the first comma of a poem? A poem has to repeat its stops; a penalty
+# works against that.
 #
 # What does temperature do to whole poems?
 
@@ -536,7 +544,7 @@ for layer, (before, after) in enumerate(zip(short[::2], long[::2], strict=True))
 
 # %% [markdown]
 # So keep them. With the *key-value cache* a step computes query, key and value of the new token alone, appends key and
-# value, and attends to what is kept. $T$ tokens then cost $T$ single-token passes, not
+# value, and attends to all that is kept. $T$ tokens then cost $T$ single-token passes, not
 # $1 + 2 + \dots + T \approx T^2 / 2$. The price is memory: $2 \cdot L \cdot T \cdot D$ numbers a text. The plain loop:
 
 
@@ -572,8 +580,8 @@ check.between("gpt2/times_faster", seconds["not cached"] / seconds["cached"])
 #
 # ## Poems, judged
 #
-# Write many, in the forms of the test poems, at temperature 0.8, and do not select. Every score stands between real
-# held-out poems and the same poems with their characters shuffled.
+# Write many, in the forms of the test poems, at temperature 0.8, and do not select. Beside every score stand two
+# others: of real held-out poems, and of those poems with their characters shuffled.
 
 # %%
 forms = recipes.spread_forms(data.test.forms, sizes.num_poems)
@@ -589,12 +597,16 @@ print(f"3-gram, asked for four lines of five: {share:.0%} in form", *(poem[:24] 
 report
 
 # %% [markdown]
-# Form and tones it keeps as strictly as the poets, or more so. Rhyme is harder: the model sees characters, never
-# sounds, and must learn by heart which of them rhyme; it stands far above chance and below the poets. Real poems do not
-# reach 100 % either, since sounds have shifted in twelve centuries. The documents would score such text with BLEU, but
+# Form it keeps nearly always. (Shuffling keeps the form as well, so it is no floor there.) The tones it keeps more
+# strictly than the poets, and pays with variety: fewer different pairs of characters, for a temperature of 0.8 favours
+# what is usual. Rhyme is harder: the model sees characters, never sounds, and must learn by heart which of them rhyme;
+# it stands far above chance and below the poets. Real poems miss 100 % in rhyme, since sounds have shifted in twelve
+# centuries, and in tones, since many poets did not follow that rule. The documents would score such text with BLEU, but
 # BLEU needs a reference, and a poem that nobody has written yet has none.
 #
-# The 3-gram gets every run of three right and hardly ever a poem: it forgets which line it is in.
+# The 3-gram mostly falls back on pairs and single characters, since most runs of three it never saw; and after two
+# characters it has forgotten the marks, so hardly any of its texts has the form. (� is a character too rare for the
+# vocabulary; the network is forbidden to write it.)
 #
 # Ten poems, the first ten of a fixed seed:
 
@@ -604,7 +616,7 @@ gpt2_plots.poems_list(ten, title="Ten poems, unselected")
 
 # %% [markdown]
 # Read down the meanings. Lines hang together, with an image and often a parallel in the next one; a poem as a whole
-# seldom has a thought that it follows to the end. That would need more than four layers and 36,000 poems.
+# seldom has a thought that it follows to the end. A larger model and more text might help; that is not measured here.
 #
 # ## Does it copy?
 #
@@ -624,8 +636,9 @@ print(f"from {data.train.authors[worst.source]}, {data.train.titles[worst.source
 check.between("gpt2/copied_mean", np.mean([copy.length for copy in copies["written"]]))
 
 # %% [markdown]
-# The two curves should lie close together; a bump of the written ones at five or seven characters is whole lines
-# learned by heart. The longest copy is printed with its source, as anyone who publishes such text should check.
+# The two curves lie close: most poems share three or four characters in a row with a training poem. A bump of the
+# written ones at five or seven would mean whole lines learned by heart. Stops are left out, so a run can cross lines.
+# The longest copy is printed with its source, as anyone who publishes such text should check.
 #
 # ## An acrostic
 #
@@ -785,8 +798,8 @@ check.exercise("10.4 best of n", best_rhymed, test_best_rhymed, hint="Sort out w
 #   do not compare.
 # - GPT-2: embeddings, pre-norm blocks with a causal mask, one table used twice. Twenty-five lines of NumPy.
 # - Temperature, top-k, top-p and penalties reshape one distribution. They are part of the result: report them.
-# - Keys and values of old tokens never change. Keeping them turns $T^2$ into $T$.
-# - Judge samples between a ceiling and a floor, unselected, and look for copies.
+# - Keys and values of old tokens never change. Keeping them turns about $T^2 / 2$ token passes into $T$.
+# - Judge samples beside real and shuffled ones, unselected, and look for copies.
 #
 # ## Sources
 
