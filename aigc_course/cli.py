@@ -1,4 +1,4 @@
-"""The command line: ``aigc-course lab | run | build | train | sample | translate | test | doctor``
+"""The command line: ``aigc-course lab | run | build | train | sample | translate | write | test | doctor``
 (also ``python -m aigc_course``).
 
 What a command needs is imported inside it, so that ``--help`` answers at once. A ``CourseError`` becomes its sentence
@@ -136,10 +136,14 @@ def translate(
 @app.command()
 def write(
     beginning: Annotated[str, typer.Argument(help="Chinese characters that the poem begins with.")] = "",
-    form: Annotated[str, typer.Option(help="5x4, 5x8, 7x4 or 7x8: characters of a line, lines.")] = "7x4",
+    form: Annotated[
+        str | None, typer.Option(help="5x4, 5x8, 7x4 or 7x8: characters of a line, lines; lines of seven unless told.")
+    ] = None,
     acrostic: Annotated[bool, typer.Option("--acrostic", help="One character of the beginning a line.")] = False,
     count: Annotated[int, typer.Option(min=1, max=1000, help="How many poems.")] = 1,
-    temperature: Annotated[float, typer.Option(min=0, help="0 takes the most probable character each time.")] = 0.8,
+    temperature: Annotated[
+        float, typer.Option(min=0, max=100, help="0 takes the most probable character each time.")
+    ] = 0.8,
     seed: Seed = 0,
 ):
     """Write Tang poems with trained weights, one line each, with their pinyin."""
@@ -152,7 +156,7 @@ def write(
     if acrostic:
         found = [writer.acrostic(beginning, form, sampler, seed + number) for number in range(count)]
     else:
-        found = writer.write(form, beginning, count, sampler, seed)
+        found = writer.write(form or "7x4", beginning, count, sampler, seed)
     for text in found:
         print(text, poems.pinyin(text), sep="\n")
 

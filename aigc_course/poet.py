@@ -118,7 +118,8 @@ class Poet:
         form = form or f"7x{len(heads)}"
         length, lines = poems.FORMS.get(form, (0, 0))
         if lines != len(heads):
-            raise CourseError(f"An acrostic of the form {form} has one character a line; {heads!r} has {len(heads)}.")
+            wanted = lines or "4 or 8"
+            raise CourseError(f"An acrostic has one character a line, here {wanted}; {heads!r} has {len(heads)}.")
         self.prompt(heads, form)
         stops = [self.vocabulary.encode([stop])[0, 0] for stop in poems.STOPS]
         row = list(self.prompt("", form))

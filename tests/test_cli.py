@@ -88,6 +88,9 @@ def test_a_course_error_is_one_sentence_and_exit_code_2():
         (("sample", "dates-iso"), "does not make pictures"),
         (("translate", "4 March 2021", "--name", "digit-classifier"), "does not translate"),
         (("translate", "4 March 2021" * 9), "at most 48"),
+        (("write", "moon"), "does not know m n o"),
+        (("write", "春夏秋", "--acrostic"), "4 or 8"),
+        (("write", "春夏秋冬", "--acrostic", "--form", "5x8"), "here 8"),
     ],
 )
 def test_bad_arguments(arguments, told, monkeypatch, capsys):
@@ -104,6 +107,15 @@ def test_translate_prints_a_line_each(monkeypatch, capsys):
     )
     cli.app(standalone_mode=False)
     assert capsys.readouterr().out.splitlines() == ["2021-03-04", "", "2021-03-04"]
+
+
+def test_write_prints_a_poem_and_its_pinyin(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["aigc-course", "write", "春夏秋冬东西南北", "--acrostic", "--temperature", "0"])
+    cli.app(standalone_mode=False)
+    poem, sounds = capsys.readouterr().out.splitlines()
+    lines = poem.replace("，", "。").split("。")
+    assert [line[0] for line in lines[:-1]] == list("春夏秋冬东西南北") and {len(line) for line in lines[:-1]} == {7}
+    assert len(sounds.split()) == 56
 
 
 def test_sample_writes_a_picture_whole_or_not_at_all(tmp_path):
