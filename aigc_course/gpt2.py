@@ -1,6 +1,7 @@
 """GPT-2 (Radford et al., 2019): a stack of Transformer blocks that predicts the next token.
 
-Shapes: B batch, T tokens, D width, H heads, V vocabulary, C context.   Taught in chapters/10_gpt2.
+Shapes: B batch, N rows, T tokens, P tokens of a prompt, D width, H heads, L blocks, V vocabulary, C context.
+  Taught in chapters/10_gpt2.
 Corrects C1, C2, C3, C4, C6, C14, C19, C20, C22, C29, C30, C36.
 
 ``log p(x_1 ... x_T) = sum over t of log p(x_t | x_1 ... x_(t-1))`` (the chain rule), in nats; the first token is given.
@@ -131,14 +132,18 @@ class GPT2(keras.Model):
     def _start(self, token_ids, padding_mask=None, training=False):
         """Embedded tokens [B, T, D] and the mask of the attentions."""
         length = ops.shape(token_ids)[1]
-        if isinstance(length, int) and length > self.config.context_length:
-            raise ValueError(f"{length} tokens are more than the context of {self.config.context_length}.")
+        self._demand_room(length)
         mask, positions = causal_mask(length), ops.arange(length, dtype="int32")
         if padding_mask is not None:
             padding_mask = ops.cast(padding_mask, "bool")
             mask = ops.logical_and(mask, padding_mask[:, None, None, :])
             positions = ops.maximum(ops.cumsum(ops.cast(padding_mask, "int32"), axis=1) - 1, 0)
         return self.dropout(self.embed(token_ids, positions), training=training), mask
+
+    def _demand_room(self, length):
+        """ValueError for more tokens than the context holds; a length that only the run will tell is let through."""
+        if isinstance(length, int) and length > self.config.context_length:
+            raise ValueError(f"{length} tokens are more than the context of {self.config.context_length}.")
 
     def embed(self, token_ids, positions):  # [B, T], [T] or [B, T] -> [B, T, D]
         """Token embedding plus position embedding; nothing is scaled."""
@@ -195,8 +200,12 @@ class GPT2(keras.Model):
         return ops.not_equal(targets, self.config.padding_id)
 
     def log_probabilities(self, token_ids):  # [N, T] -> [N, T - 1]
-        """``log p`` of every token but the first given those before it, in nats, 0 at padding; a NumPy array."""
+        """``log p`` of every token but the first given those before it, in nats, 0 at padding; a NumPy array.
+
+        ValueError for ids out of range, or rows of more than C + 1 tokens.
+        """
         token_ids = _checked(np.asarray(token_ids), self.config.vocabulary_size)
+        self._demand_room(token_ids.shape[1] - 1)
         if self._scores is None:
             self._scores = compiled(self._score, self)
         parts = [np.zeros((0, token_ids.shape[1] - 1), "float32")]
@@ -272,7 +281,10 @@ class GPT2(keras.Model):
 
 
 def shifted(token_ids):  # [N, T] -> [N, T - 1], [N, T - 1]
-    """Inputs and targets for ``fit``: each target is the token one step later. Raises as ``GPT2.generate``."""
+    """Inputs and targets for ``fit``: each target is the token one step later.
+
+    ValueError for anything but whole numbers [N, T] with T from 2 on.
+    """
     token_ids = np.asarray(token_ids)
     if token_ids.ndim != 2 or token_ids.shape[1] < 2 or token_ids.dtype.kind not in "iu":
         raise ValueError(f"Pass whole numbers [N, T] with T from 2 on, not {token_ids.dtype} {token_ids.shape}.")

@@ -291,8 +291,9 @@ def choices_panel(writer):
 
     def draw(prompt, form="5x4", temperature=1.0, top_k=4000, top_p=1.0, penalty=1.0):
         sampler = Sampler(temperature, min(top_k, len(writer.vocabulary)), top_p, penalty)
-        before = possible(writer.next_characters(prompt, form, AS_IT_IS, len(writer.vocabulary)))
-        after = dict(possible(writer.next_characters(prompt, form, sampler, len(writer.vocabulary))))
+        logits = writer.next_logits(prompt, form)
+        before = possible(writer.ranked(*logits, AS_IT_IS, len(writer.vocabulary)))
+        after = dict(possible(writer.ranked(*logits, sampler, len(writer.vocabulary))))
         words = f"After “{prompt}”, {len(after):,} of {len(before):,} tokens are left"
         return choices_bars(before, after, words)
 

@@ -59,8 +59,7 @@ class Writing:
         width = _size(min(context, sheet.columns - start), context)
         stop = min(sheet.columns, start + context + 1)  # the column behind a full window can still be predicted
         ids, known, chance = sheet.window(start, width + 1)
-        cache = self._cache(ids[:, : at - start], width) if cached else []
-        begin = at - start - 1 if cached and at - start > SHORTEST else (0 if cached else at - start - 1)
+        cache, begin = self._cache(ids[:, : at - start], width) if cached else ([], at - start - 1)
         function = self._get((cached, kind, width), lambda *args: _advance(self.model, kind, *args))
         ended = sheet.ended
         while True:
@@ -79,13 +78,14 @@ class Writing:
                 return at
 
     def _cache(self, known, width):
-        """Keys and values of the columns that are known: zeros where they are few, else read at once."""
+        """Keys and values of the known columns, and the column to go on from: few are read step by step from the first,
+        many at once."""
         length = known.shape[1]
         if length <= SHORTEST:
-            return self.model.empty_cache(len(known), width)
+            return self.model.empty_cache(len(known), width), 0
         padded = np.zeros((len(known), _size(length, width)), "int32")
         padded[:, :length] = known
-        return self._get(("read", width), lambda ids: self.model.filled_cache(ids, width))(padded)
+        return self._get(("read", width), lambda ids: self.model.filled_cache(ids, width))(padded), length - 1
 
 
 def window_start(at, context):
@@ -141,7 +141,6 @@ class _Sheet:
 
     def _row(self, number, until):
         row = self.ids[number, : min(until, self.ends[number])]
-        row = row[: self.lengths[number]] if until < self.lengths[number] else row
         behind = row[self.lengths[number] :]
         if self.end_id is not None and (behind == self.end_id).any():
             return row[: self.lengths[number] + int(np.argmax(behind == self.end_id)) + 1].copy()

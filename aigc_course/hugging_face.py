@@ -150,7 +150,7 @@ class _Weights:
     """The tensors of a folder: where each stands (``places``, names without ``transformer.``), and its values."""
 
     def __init__(self, folder):
-        self.folder, self.places, self.files = folder, {}, {}
+        self.folder, self.places = folder, {}
         for path in self._paths():
             self._note(path)
 

@@ -55,8 +55,10 @@ class Poet:
         """START, the marks of the form, and a beginning.
 
         Raises:
-            CourseError: an unknown form, a character that the model does not know, or no room behind the beginning.
+            CourseError: an unknown form, a character that the model does not know, a mark, or no room behind the text.
         """
+        if text != poems.unmarked(text):
+            raise CourseError(f"{text!r} holds a mark of a form; choose one by its name: {', '.join(poems.FORMS)}.")
         ids = self.vocabulary.encode([poems.marked(text, form)], start=True)[0]
         if (ids == UNKNOWN).any():
             strange = sorted({character for character in text if character not in self.vocabulary})
@@ -121,6 +123,8 @@ class Poet:
             wanted = lines or "4 or 8"
             raise CourseError(f"An acrostic has one character a line, here {wanted}; {heads!r} has {len(heads)}.")
         self.prompt(heads, form)
+        if any(stop in heads for stop in poems.STOPS):
+            raise CourseError(f"No line begins with a stop: {heads!r}.")
         stops = [self.vocabulary.encode([stop])[0, 0] for stop in poems.STOPS]
         row = list(self.prompt("", form))
         for number, head in enumerate(self.vocabulary.encode([heads])[0]):
@@ -149,11 +153,19 @@ class Poet:
 
         ``sampler`` reshapes the distribution first; the probabilities are those it would draw with.
         """
+        return self.ranked(*self.next_logits(text, form), sampler, count)
+
+    def next_logits(self, text="", form="7x4"):
+        """Logits [1, V] after a beginning, -inf where a token is never written, and 1 at those seen already, [1, V]."""
         row = self.prompt(text, form)
         logits = self.model.next_logits(row[None])
         logits[:, list(self.forbidden)] = -np.inf
         seen = np.zeros_like(logits)
         seen[0, row] = 1
+        return logits, seen
+
+    def ranked(self, logits, seen, sampler=AS_IT_IS, count=10):
+        """As ``next_characters``, of what ``next_logits`` gave."""
         chances = sampler.probabilities(logits, seen)[0]
         best = np.argsort(-chances)[:count]
         return [(self.vocabulary.tokens[number], float(chances[number])) for number in best]

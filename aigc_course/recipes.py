@@ -221,10 +221,10 @@ def dates_optimizer(steps):
     return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps, alpha=0.02), clipnorm=1.0)
 
 
-def _train_dates(target):
+def _train_dates(target, optimizer):
     def train(model, epochs, seed, backup=None):
         pairs = dates.load_dates(target).train
-        model.compile(dates_optimizer(epochs * -(-len(pairs) // 128)))
+        model.compile(optimizer(epochs * -(-len(pairs) // 128)))
         data = model.arrays(pairs.sources, pairs.targets)
         training.fit(model, data, epochs=epochs, batch_size=128, seed=seed, backup=backup)
 
@@ -245,10 +245,10 @@ def _measure_dates(target):
     return measure
 
 
-def _dates_recipe(target="iso", **options):
+def _dates_recipe(build, target="iso", optimizer=dates_optimizer):
     return Recipe(
-        lambda: build_dates(target, **options),
-        _train_dates(target),
+        build,
+        _train_dates(target, optimizer),
         _measure_dates(target),
         {"quick": 1, "class": 3, "full": 8},
         data=(),
@@ -270,16 +270,9 @@ def warmed_up(peak, steps, warmup_steps):
 
 
 def transformer_optimizer(steps, peak=1.5e-3, warmup_steps=200):
-    """AdamW as language models are trained with, gradients of norm 1 at most: without the slow start they diverge."""
+    """AdamW with a slow start; the gradient of each weight matrix or vector has norm 1 at most."""
     rate = warmed_up(peak, steps, min(warmup_steps, steps // 5 + 1))
     return keras.optimizers.AdamW(rate, weight_decay=0.1, beta_2=0.98, clipnorm=1.0)
-
-
-def _train_dates_transformer(model, epochs, seed, backup=None):
-    pairs = dates.load_dates("iso").train
-    model.compile(transformer_optimizer(epochs * -(-len(pairs) // 128)))
-    data = model.arrays(pairs.sources, pairs.targets)
-    training.fit(model, data, epochs=epochs, batch_size=128, seed=seed, backup=backup)
 
 
 def _train_poet(model, epochs, seed, backup=None):
@@ -327,16 +320,10 @@ RECIPES = {
         build_conditional_vae, _train_vae, _measure_conditional_vae, {"quick": 1, "class": 20, "full": 60}
     ),
     **{f"vae-beta-{beta}": _ladder_recipe(beta) for beta in BETAS},
-    "dates-iso": _dates_recipe(),
-    "dates-iso-plain": _dates_recipe(attention=False),
-    "dates-zh": _dates_recipe("zh"),
-    "dates-transformer": Recipe(
-        build_dates_transformer,
-        _train_dates_transformer,
-        _measure_dates("iso"),
-        {"quick": 1, "class": 3, "full": 8},
-        data=(),
-    ),
+    "dates-iso": _dates_recipe(build_dates),
+    "dates-iso-plain": _dates_recipe(lambda: build_dates(attention=False)),
+    "dates-zh": _dates_recipe(lambda: build_dates("zh"), "zh"),
+    "dates-transformer": _dates_recipe(build_dates_transformer, optimizer=transformer_optimizer),
     "gpt2-poems": Recipe(
         poet.build_poet, _train_poet, _measure_poet, {"quick": 1, "class": 1, "full": 12}, data=("poems",)
     ),

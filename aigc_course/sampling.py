@@ -15,7 +15,7 @@ from keras import ops
 from aigc_course.attention import NEVER
 
 COLDEST, HOTTEST = 1e-30, 1e6  # temperatures at which float32 still holds a logit, and NEVER is still never
-WEAKEST, STRONGEST = 1e-6, 1e6  # penalties that leave numbers, and NEVER never
+WEAKEST, STRONGEST = 1e-6, 1e6  # penalties that leave numbers
 
 
 def greedy(logits):  # [B, V] -> [B]
@@ -50,9 +50,9 @@ def keep_top_p(logits, p):  # [B, V] -> [B, V]
 
 def penalise_repetition(logits, seen, penalty):  # [B, V], [B, V] of 0 and 1 -> [B, V]
     """Make tokens that were ``seen`` less probable: positive logits are divided by ``penalty``, others multiplied
-    (Keskar et al., 2019, section 4.1, who name 1.2)."""
+    (Keskar et al., 2019, section 4.1, who name 1.2). What is ruled out stays so."""
     lowered = ops.where(logits > 0, logits / penalty, logits * penalty)
-    return ops.where(seen > 0, lowered, logits)
+    return ops.where(ops.logical_and(seen > 0, logits > NEVER / 2), lowered, logits)
 
 
 def draw(logits, chance):  # [B, V], [B] in [0, 1) -> [B]

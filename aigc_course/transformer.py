@@ -1,6 +1,7 @@
 """The Transformer (Vaswani et al., 2017): masks, positions, many-headed attention, blocks, encoder and decoder.
 
-Shapes: B batch, T steps, S memory steps, D width, H heads, L steps that a cache can hold.
+Shapes: B batch, N texts, T steps, S memory steps, D width, H heads, L blocks, C steps that a cache can hold, V target
+vocabulary.
 Taught in chapters/09_transformer.   Corrects C7 to C18, C28, C31, C32.
 
 ``y = x + attention(norm(x))``, ``block(x) = y + feed_forward(norm(y))``, with the norms in front (pre-norm), or
@@ -50,9 +51,12 @@ class SinusoidalPositions(keras.layers.Layer):
         self.table = sinusoidal_table(self.max_length, shape[-1])
 
     def call(self, inputs, start=0):  # [B, T, D] -> [B, T, D]
-        """``start``: position of the first step."""
+        """``start``: position of the first step. ValueError for more steps than the table has rows."""
+        length = ops.shape(inputs)[1]
+        if isinstance(length, int) and length > self.max_length:
+            raise ValueError(f"{length} steps are more than the {self.max_length} positions of the table.")
         table = ops.convert_to_tensor(self.table, inputs.dtype)
-        rows = ops.arange(ops.shape(inputs)[1], dtype="int32") + start
+        rows = ops.arange(length, dtype="int32") + start
         return inputs + ops.take(table, rows, axis=0)
 
     def get_config(self):
@@ -267,7 +271,7 @@ class TransformerBlock(keras.layers.Layer):
 
         Args:
             x: [B, 1, D], the step at position ``at``.
-            keys, values: [B, H, L, D/H], filled before ``at``.
+            keys, values: [B, H, C, D/H], filled before ``at``.
             noted: keys and values of the memory, for a block with cross-attention.
 
         Returns:

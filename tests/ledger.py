@@ -11,9 +11,14 @@ accepts everything, or nothing, fails (test_corrections.py shows both).
 """
 
 import functools
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
+
+from aigc_course.runtime import course_root
 
 PAIRS = {}  # id of an entry -> name of its test
 
@@ -66,3 +71,39 @@ def correction(id):
         return test
 
     return register
+
+
+def pictures_of(chapter):
+    """A ``Pair``: a notebook that links its pictures from elsewhere, and the built notebook, which draws its own."""
+    (built,) = (course_root() / "chapters").glob(f"{chapter}_*.ipynb")
+    linked = {"cells": [{"cell_type": "markdown", "source": ["![picture](https://example.com/picture.png)"]}]}
+
+    def own_pictures_only(notebook):
+        text = json.dumps([cell["source"] for cell in notebook["cells"]])
+        outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+        return not re.search(r"!\[[^\]]*\]\(http", text) and any("image/png" in o.get("data", {}) for o in outputs)
+
+    return Pair(
+        faulty=[lambda: linked, lambda: {"cells": []}],
+        right=[lambda: json.loads(built.read_text(encoding="utf-8"))],
+        is_right=own_pictures_only,
+    )
+
+
+def array(tensor):
+    """A tensor of any backend as a NumPy array."""
+    from keras import ops
+
+    return ops.convert_to_numpy(tensor)
+
+
+def numbers(*shape, seed=0):
+    """Normal numbers, float32."""
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def sharpened(model, seed=1, scale=0.5):
+    """The model or layer with larger random weights, so that its outputs depend on its inputs."""
+    rng = np.random.default_rng(seed)
+    model.set_weights([rng.normal(0, scale, weights.shape) for weights in model.get_weights()])
+    return model

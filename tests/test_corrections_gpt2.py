@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from ledger import Pair, correction, verify
+from ledger import Pair, array, correction, numbers, sharpened, verify
 
 from aigc_course import corrections, gpt2, sampling, tour, transformer
 from aigc_course.runtime import course_root
@@ -27,22 +27,6 @@ V, C, D = 11, 9, 6
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)
-
-
-def array(tensor):
-    return ops.convert_to_numpy(tensor)
-
-
-def numbers(*shape, seed=0):
-    """Normal numbers, float32."""
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
-
-
-def sharpened(model, seed=1, scale=0.5):
-    """The model with larger random weights, so that its outputs depend on its inputs."""
-    rng = np.random.default_rng(seed)
-    model.set_weights([rng.normal(0, scale, weights.shape) for weights in model.get_weights()])
-    return model
 
 
 def course_gpt2(seed=1, **options):

@@ -3,12 +3,11 @@
 import ast
 import importlib.metadata
 import importlib.util
-import json
 import re
 import tomllib
 
 import pytest
-from ledger import Pair, correction
+from ledger import Pair, correction, pictures_of
 
 from aigc_course import corrections
 from aigc_course.runtime import course_root
@@ -190,18 +189,4 @@ def test_b15_held_out_data_are_used():
 
 @correction("B9")
 def test_b9_pictures_come_from_the_run():
-    built = sorted((course_root() / "chapters").glob("03_*.ipynb"))
-    if not built:
-        pytest.skip("chapter 03 is not built yet")
-    linked = {"cells": [{"cell_type": "markdown", "source": ["![digits](https://example.com/digits.png)"]}]}
-
-    def own_pictures_only(notebook):
-        text = json.dumps([cell["source"] for cell in notebook["cells"]])
-        outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-        return not re.search(r"!\[[^\]]*\]\(http", text) and any("image/png" in o.get("data", {}) for o in outputs)
-
-    return Pair(
-        faulty=[lambda: linked, lambda: {"cells": []}],
-        right=[lambda: json.loads(built[0].read_text(encoding="utf-8"))],
-        is_right=own_pictures_only,
-    )
+    return pictures_of("03")

@@ -4,19 +4,16 @@ See tests/ledger.py. B batch, T steps, S memory steps, D width, H heads, V vocab
 """
 
 import functools
-import json
-import re
 
 import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from ledger import Pair, correction, verify
+from ledger import Pair, array, correction, numbers, pictures_of, sharpened, verify
 
 from aigc_course import gpt2, transformer
 from aigc_course.attention import scaled_dot_product_attention
 from aigc_course.compiled import input_gradient
-from aigc_course.runtime import course_root
 from aigc_course.transformer import SinusoidalPositions, TransformerBlock, causal_mask
 from aigc_course.vocabulary import END, START, Vocabulary
 
@@ -27,22 +24,6 @@ MISFIT = "(?i:incompatible|same shape|cannot be multiplied|size)"  # how the bac
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)
-
-
-def array(tensor):
-    return ops.convert_to_numpy(tensor)
-
-
-def numbers(*shape, seed=0):
-    """Normal numbers, float32."""
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
-
-
-def sharpened(model, seed=1, scale=0.5):
-    """The model or layer with larger random weights, so that its outputs depend on its inputs."""
-    rng = np.random.default_rng(seed)
-    model.set_weights([rng.normal(0, scale, weights.shape) for weights in model.get_weights()])
-    return model
 
 
 def course_gpt2(**options):
@@ -650,18 +631,4 @@ def test_c18_no_class_covers_the_name_that_is_meant():
 @pytest.mark.any_backend
 @correction("C34")
 def test_c34_the_figure_is_drawn_by_the_chapter():
-    built = sorted((course_root() / "chapters").glob("09_*.ipynb"))
-    if not built:
-        pytest.skip("chapter 09 is not built yet")
-    linked = {"cells": [{"cell_type": "markdown", "source": ["![decoder](https://example.com/decoder.png)"]}]}
-
-    def draws(notebook):
-        text = json.dumps([cell["source"] for cell in notebook["cells"]])
-        outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-        return not re.search(r"!\[[^\]]*\]\(http", text) and any("image/png" in o.get("data", {}) for o in outputs)
-
-    return Pair(
-        faulty=[lambda: linked, lambda: {"cells": []}],
-        right=[lambda: json.loads(built[0].read_text(encoding="utf-8"))],
-        is_right=draws,
-    )
+    return pictures_of("09")

@@ -448,3 +448,11 @@ def test_probabilities_shown_are_those_drawn_from(model, weights):
     expected = softmax(plain_gpt2.logits(weights, [1, 2, 3], H)[-1] / 1.5)
     shares = np.bincount(first, minlength=V) / len(first)
     assert (np.abs(shares - expected) <= 4.5 * np.sqrt(expected * (1 - expected) / len(first)) + 1e-9).all()
+
+
+def test_rows_longer_than_the_context_are_refused_after_other_lengths():
+    model = GPT2(GPT2Config(11, 8, 1, 1, 4))
+    for length in (5, 6, 7, 9):
+        assert model.log_probabilities(np.ones((1, length), "int32")).shape == (1, length - 1)
+    with pytest.raises(ValueError, match="19 tokens are more than the context of 8"):
+        model.log_probabilities(np.ones((1, 20), "int32"))

@@ -65,9 +65,11 @@ class Fake:
         self._check(heads)
         return poems.written([head + "日依山尽" for head in heads])
 
-    def next_characters(self, prompt, form, sampler, count):
+    def next_logits(self, prompt, form):
         self._check(prompt)
-        shares = np.array([0.5, 0.3, 0.2])
+        return np.array([0.5, 0.3, 0.2]), None
+
+    def ranked(self, shares, seen, sampler, count):
         kept = shares * (np.arange(3) < (sampler.top_k or 3))
         return list(zip("月日<", kept / kept.sum(), strict=True))
 

@@ -128,6 +128,12 @@ def test_next_characters_are_the_distribution_that_is_drawn_from(poet):
 def test_wrong_wishes_speak(poet):
     with pytest.raises(CourseError, match="does not know 鿿"):
         poet.prompt("白鿿")
+    with pytest.raises(CourseError, match="holds a mark"):
+        poet.prompt("⑦④")
+    with pytest.raises(CourseError, match="holds a mark"):
+        poet.acrostic("⑤⑤⑦⑧")
+    with pytest.raises(CourseError, match="begins with a stop"):
+        poet.acrostic("春，秋冬")
     with pytest.raises(CourseError, match="at most 64"):
         poet.prompt("白" * 65)
     with pytest.raises(CourseError):

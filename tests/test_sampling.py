@@ -254,3 +254,10 @@ def test_sample_wants_numbers(value):
         sample([0.0, value, 1.0])
     with pytest.raises(ValueError, match="not for all"):
         sample([[0.0, 1.0], [-np.inf, -np.inf]])
+
+
+def test_a_penalty_does_not_bring_back_what_is_ruled_out():
+    logits = ops.convert_to_tensor(np.array([[2.0, NEVER, -1.0]], "float32"))
+    for penalty in (1e-6, 3.0, 1e6):
+        found = Sampler(100.0, repetition_penalty=penalty).probabilities(logits, np.ones((1, 3), "float32"))
+        assert found[0, 1] == 0, penalty

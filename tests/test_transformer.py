@@ -452,3 +452,10 @@ def test_wrong_inputs_speak(model):
         Transformer("abc", DIGITS)
     with pytest.raises(ValueError, match="not both"):
         model.translate(["a"], beam_width=2, temperature=1.0)
+
+
+def test_positions_end_with_their_table():
+    positions = SinusoidalPositions(4)
+    assert positions(np.zeros((1, 4, 6), "float32")).shape == (1, 4, 6)
+    with pytest.raises(ValueError, match="5 steps are more than the 4 positions"):
+        positions(np.zeros((1, 5, 6), "float32"))

@@ -3,7 +3,6 @@
 Shapes: N poems, texts with stops and without marks (``datasets.poems``).   Taught in chapters/10_gpt2.
 """
 
-import html
 import re
 import unicodedata
 from array import array
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aigc_course.datasets.poems import FORMS, LEVEL, OBLIQUE, form_of, load_poems, readings, to_lines, tone, written
+from aigc_course.metrics.tables import html_table, text_table
 from aigc_course.runtime import CourseError
 
 # The thirteen rhyme groups of northern Mandarin and the finals of each, as the end of a syllable is spelt in pinyin.
@@ -258,27 +258,13 @@ class PoemScore:
 
     def table(self) -> str:
         """Plain text: every score beside its ceiling and its floor."""
-        lines = [self._head(), *self.rows()]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-        text.insert(1, "  ".join("-" * width for width in widths))
-        return "\n".join([self._caption(), *text])
+        return "\n".join([self._caption(), text_table(self._head(), self.rows())])
 
     def __str__(self):
         return self.table()
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{cell}</th>' for cell in self._head())
-        body = "".join(
-            f'<tr><th scope="row">{html.escape(row[0])}</th>'
-            + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
-            + "</tr>"
-            for row in self.rows()
-        )
-        return (
-            f"<table><caption>{html.escape(self._caption())}</caption><thead><tr>{head}</tr></thead>"
-            f"<tbody>{body}</tbody></table>"
-        )
+        return html_table(self._caption(), self._head(), self.rows())
 
 
 def report(texts, forms=None, reference=None, train=None, seed: int = 0) -> PoemScore:

@@ -13,6 +13,7 @@ import numpy as np
 from aigc_course.metrics.distances import frechet_distance, kernel_distance
 from aigc_course.metrics.modes import effective_modes, mode_histogram
 from aigc_course.metrics.neighbours import NeighbourReport, nearest_neighbour_report, precision_recall
+from aigc_course.metrics.tables import html_table, text_table
 from aigc_course.runtime import CourseError
 
 MIN_IMAGES = 100  # fewer pictures give a covariance of 64 features that is mostly noise
@@ -175,28 +176,16 @@ class Score:
 
     def table(self) -> str:
         """Plain text: N, every score beside its floor and the trivial model, the verdict on memorisation."""
-        lines = [self._head(), *self.rows()]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-        text.insert(1, "  ".join("-" * width for width in widths))
+        table = text_table(self._head(), self.rows())
         counts = " ".join(str(count) for count in self.mode_histogram)
-        return "\n".join([self._caption(), *text, f"samples in classes 0 to 9: {counts}", self.neighbours.verdict()])
+        return "\n".join([self._caption(), table, f"samples in classes 0 to 9: {counts}", self.neighbours.verdict()])
 
     def __str__(self):
         return self.table()
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{cell}</th>' for cell in self._head())
-        body = "".join(
-            f'<tr><th scope="row">{html.escape(row[0].strip())}</th>'
-            + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
-            + "</tr>"
-            for row in self.rows()
-        )
-        return (
-            f"<table><caption>{html.escape(self._caption())}</caption><thead><tr>{head}</tr></thead>"
-            f"<tbody>{body}</tbody></table><p>{html.escape(self.neighbours.verdict())}</p>"
-        )
+        verdict = f"<p>{html.escape(self.neighbours.verdict())}</p>"
+        return html_table(self._caption(), self._head(), self.rows()) + verdict
 
 
 class Scorer:
