@@ -108,3 +108,22 @@ def test_the_first_two_batches_differ_in_shape(make):
 def test_a_row_has_two_tokens_at_least(ids):
     with pytest.raises(ValueError, match="two tokens"):
         EqualLengths(ids)
+
+
+@pytest.mark.parametrize(("ids", "words"), [
+    ([1, 2, 3], "whole numbers"), ([[1.0, 2.0]], "whole numbers"), ([[1, 0, 2]], "in front"), ([[0, 1, 2]], "in front"),
+], ids=str)  # fmt: skip
+def test_equal_lengths_want_rows_padded_behind(ids, words):
+    with pytest.raises(ValueError, match=words):
+        EqualLengths(ids)
+
+
+def test_batches_have_rows_and_bounds_rise():
+    with pytest.raises(ValueError, match="batch_size"):
+        EqualLengths(rows_of([5] * 4), batch_size=0)
+    with pytest.raises(ValueError, match="batch_size"):
+        Buckets(*texts(), [(3, 3)], batch_size=0)
+    for bounds in ([(6, 5), (3, 3)], [(3, 5), (6, 3)]):
+        with pytest.raises(ValueError, match="must rise"):
+            Buckets(*texts(), bounds)
+    assert len(Buckets(*texts(), [])) == 1

@@ -107,6 +107,14 @@ def test_three_discounts_come_from_counts_of_counts():
     assert found[22] == pytest.approx((4 - losses[19]) / total + left / 28)
 
 
+def test_a_second_fit_forgets_the_first():
+    model = NGram(2, discount=0.5).fit([[A, B]])
+    again, fresh = model.fit([[A, 11]]), NGram(2, discount=0.5).fit([[A, 11]])
+    assert again.vocabulary_size == 12
+    assert again.probabilities([A]) == pytest.approx(fresh.probabilities([A]))
+    assert NGram(2, vocabulary_size=20).fit([[A]]).fit([[A, B]]).vocabulary_size == 20
+
+
 def test_padding_changes_nothing():
     rows = np.array([[A, B, 2, 0], [A, C, B, 2]])
     wider = np.pad(rows, ((0, 0), (0, 3)))
@@ -147,7 +155,12 @@ def test_samples_follow_the_distribution_and_end():
     ("call", "message"),
     [
         (lambda: NGram(0), "order is 0"),
+        (lambda: NGram(1.5), "order is 1.5"),
+        (lambda: NGram(np.nan), "order is nan"),
         (lambda: NGram(discount=1.5), "discount is 1.5"),
+        (lambda: NGram(discount=np.nan), "discount is nan"),
+        (lambda: NGram(vocabulary_size=2), "vocabulary_size is 2"),
+        (lambda: NGram().fit([[4]]).probabilities([4.5]), "whole numbers"),
         (lambda: NGram().probabilities(), "call fit first"),
         (lambda: NGram().log_probabilities([[4]]), "call fit first"),
         (lambda: NGram().fit([4, 5]), r"rows of ids \[N, T\]"),

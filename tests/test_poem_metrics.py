@@ -130,6 +130,13 @@ def test_copied_runs_cross_lines_and_not_poems():
     assert index.longest_run("") == index.longest_run("猫") == (0, None, "")
 
 
+def test_line_ends_part_neither_lines_nor_poems():
+    broken = STORKS.replace("，", "，\n").replace("。", "。\u3000\n")
+    index = CopyIndex([broken, MOON])
+    assert index.longest_run(STORKS)[:2] == (20, 0) and index.longest_run("楼\n床") == (1, 0, "楼")
+    assert index.longest_run(MOON.replace("。", "。\n"))[:2] == (20, 1)
+
+
 def test_copies_are_those_of_a_slow_search(poems):
     train = poems.train.texts[:150]
     index, plain = CopyIndex(train), ["".join(to_lines(text)) for text in train]
@@ -207,6 +214,8 @@ def test_report_prints_ceiling_and_floor():
         (lambda: form_share([STORKS], ["5x4", "5x4"]), "1 poems and 2 forms"),
         (lambda: report(["白日"], reference=[STORKS], train=[STORKS]), "no poem of the forms"),
         (lambda: CopyIndex([]), "no poem"),
+        (lambda: distinct_n([STORKS], 0), "one character at least"),
+        (lambda: form_share([STORKS], ["5x5"]), "'5x5' is unknown"),
     ],
 )
 def test_misuse_is_named(call, message):

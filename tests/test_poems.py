@@ -172,7 +172,7 @@ def test_marks_tell_the_form_and_come_off_again(poems):
         assert unmarked(marked(text, form)) == text
     with pytest.raises(CourseError, match=r"'6x6' is unknown; choose one of 5x4"):
         marked(STORKS, "6x6")
-    with pytest.raises(CourseError, match="None is unknown"):
+    with pytest.raises(CourseError, match="has none of the forms"):
         marked("白日")
 
 

@@ -19,10 +19,16 @@ class Buckets(keras.utils.PyDataset):
         bounds: largest (S, T) of each bucket, rising; longer texts go into a last one of full size.
         batch_size: most texts of a batch.
         seed: of the order.
+
+    Raises:
+        ValueError: bounds that do not rise, or a batch size below 1.
     """
 
     def __init__(self, inputs, targets, bounds, batch_size=64, seed=0):
         super().__init__()
+        _demand_batch_size(batch_size)
+        if np.any(np.diff(np.reshape(bounds, (-1, 2)), axis=0) < 0):
+            raise ValueError(f"The bounds of the buckets must rise: {bounds}.")
         self.source_ids, self.decoder_ids = inputs
         self.targets, self.batch_size = targets, batch_size
         self.bounds = [*bounds, (self.source_ids.shape[1], targets.shape[1])]
@@ -62,12 +68,23 @@ class EqualLengths(keras.utils.PyDataset):
         token_ids: [N, T], padded on the right with 0, two tokens a row at least.
         batch_size: rows of a batch.
         seed: of the order.
+
+    Raises:
+        ValueError: other than whole numbers [N, T], padding in front of a token, a row of fewer than two tokens, or a
+            batch size below 1.
     """
 
     def __init__(self, token_ids, batch_size=64, seed=0):
         super().__init__()
-        self.token_ids, self.batch_size = np.asarray(token_ids, "int32"), batch_size
-        lengths = (self.token_ids != 0).sum(axis=1)
+        _demand_batch_size(batch_size)
+        token_ids = np.asarray(token_ids)
+        if token_ids.ndim != 2 or token_ids.dtype.kind not in "iu":
+            raise ValueError(f"Pass whole numbers [N, T], not {token_ids.dtype} of shape {token_ids.shape}.")
+        self.token_ids, self.batch_size = token_ids.astype("int32"), batch_size
+        real = self.token_ids != 0
+        if (real[:, 1:] > real[:, :-1]).any():
+            raise ValueError("Padding (0) stands behind a row's tokens, not in front of one.")
+        lengths = real.sum(axis=1)
         if not len(lengths) or lengths.min() < 2:
             raise ValueError("Each row needs two tokens at least.")
         self.groups = [(int(length), np.flatnonzero(lengths == length)) for length in np.unique(lengths)]
@@ -91,6 +108,11 @@ class EqualLengths(keras.utils.PyDataset):
     def __getitem__(self, index):
         length, rows = self.batches[index]
         return self.token_ids[rows, : length - 1], self.token_ids[rows, 1:length]
+
+
+def _demand_batch_size(batch_size):
+    if batch_size < 1:
+        raise ValueError(f"batch_size is a whole number from 1 on, not {batch_size}.")
 
 
 def _differ_at_first(batches):

@@ -68,8 +68,8 @@ def load_characters() -> str:
 
 
 def to_lines(text: str) -> list[str]:
-    """The lines of a poem without punctuation; what follows the last stop is a line too."""
-    return [line for line in text.replace(STOPS[0], STOPS[1]).split(STOPS[1]) if line]
+    """The lines of a poem without punctuation and white space; what follows the last stop is a line too."""
+    return [line for line in "".join(text.split()).replace(STOPS[0], STOPS[1]).split(STOPS[1]) if line]
 
 
 def written(lines) -> str:
@@ -97,6 +97,8 @@ def marked(text: str, form: str | None = None) -> str:
         CourseError: an unknown form, or none given for a text that has none.
     """
     form = form or form_of(text)
+    if form is None:
+        raise CourseError(f"{text!r} has none of the forms; name the one that it begins: {', '.join(FORMS)}.")
     if form not in FORMS:
         raise CourseError(f"The form {form!r} is unknown; choose one of {', '.join(FORMS)}.")
     return "".join(MARKS[size] for size in FORMS[form]) + text

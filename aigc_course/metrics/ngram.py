@@ -25,20 +25,26 @@ class NGram:
             three or more, estimated from the numbers of runs seen one to four times (modified Kneser-Ney).
         vocabulary_size: V; one more than the largest id in ``fit``, unless told.
 
+    Raises:
+        CourseError: a number out of range, in the methods ids that are none.
+
     PAD and START have probability 0: no text goes on with them.
     """
 
     def __init__(self, order: int = 3, discount: float | None = None, vocabulary_size: int | None = None):
-        if order < 1:
-            raise CourseError(f"The order is {order}; runs have at least one token.")
+        if not 1 <= order < np.inf or order != int(order):
+            raise CourseError(f"The order is {order}; a run has a whole number of tokens, one at least.")
         if discount is not None and not 0 <= discount <= 1:
             raise CourseError(f"The discount is {discount}; it must lie in 0 .. 1.")
-        self.order, self.discount, self.vocabulary_size, self._levels = order, discount, vocabulary_size, []
+        if vocabulary_size is not None and not END < vocabulary_size < np.inf:
+            raise CourseError(f"vocabulary_size is {vocabulary_size}; END alone makes it {END + 1} at least.")
+        self.order, self.discount, self._levels = int(order), discount, []
+        self.vocabulary_size = self._told_size = vocabulary_size
 
     def fit(self, token_ids):  # [N, T]
         """Count the runs of ``token_ids``, rows without START, padded with 0 on the right; returns the model."""
         rows = _checked(token_ids)
-        self.vocabulary_size = self.vocabulary_size or max(int(rows.max(initial=0)), END) + 1
+        self.vocabulary_size = self._told_size or max(int(rows.max(initial=0)), END) + 1
         self._check_ids(rows)
         padded, is_token = self._padded(rows)
         nodes, tables, firsts = np.zeros(padded.shape, np.int64), [], []
@@ -74,7 +80,7 @@ class NGram:
     def probabilities(self, prefix=()):  # [T] -> [V]
         """The distribution of the token that follows ``prefix``, ids without START."""
         self._check_fitted()
-        prefix = np.asarray(prefix, np.int64).reshape(-1)
+        prefix = _checked(np.reshape(prefix, (1, -1)) if len(prefix) else np.zeros((1, 0), int))[0]
         self._check_ids(prefix)
         kept = self.order - 1
         tokens = [*[START] * kept, *prefix.tolist()][len(prefix) :]

@@ -53,7 +53,7 @@ def form_share(texts, forms=None) -> float:
             by itself is not seen here.
 
     Raises:
-        CourseError: no texts, or another number of forms.
+        CourseError: no texts, another number of forms, or an unknown form.
     """
     texts, forms = _checked(texts, forms)
     return float(np.mean([form_of(t) == f if f else form_of(t) is not None for t, f in zip(texts, forms, strict=True)]))
@@ -130,7 +130,12 @@ def _differ(a, b):
 
 
 def distinct_n(texts, n: int) -> float:
-    """Different runs of n characters over all runs, inside lines (Li et al., 2016). Falls with N: compare at one N."""
+    """Different runs of n characters over all runs, inside lines (Li et al., 2016). Falls with N: compare at one N.
+
+    CourseError for n below 1.
+    """
+    if n < 1:
+        raise CourseError(f"A run has one character at least, not {n}.")
     runs = [line[k : k + n] for text in _checked(texts)[0] for line in to_lines(text) for k in range(len(line) - n + 1)]
     return len(set(runs)) / len(runs) if runs else 0.0
 
@@ -279,7 +284,7 @@ def report(texts, forms=None, reference=None, train=None, seed: int = 0) -> Poem
         seed: of the choice of real poems and of the shuffling, which mixes the characters of all poems of a form.
 
     Raises:
-        CourseError: no texts, another number of forms, a reference without any poem of the forms wanted.
+        CourseError: no texts, another number of forms, an unknown form, or a reference without any poem of the forms.
     """
     texts, forms = _checked(texts, forms)
     index = training_index() if train is None else train if isinstance(train, CopyIndex) else CopyIndex(train)
@@ -353,4 +358,6 @@ def _checked(texts, forms=None):
     forms = [None] * len(texts) if forms is None else list(forms)
     if len(forms) != len(texts):
         raise CourseError(f"There are {len(texts)} poems and {len(forms)} forms.")
+    if unknown := [form for form in forms if form is not None and form not in FORMS]:
+        raise CourseError(f"The form {unknown[0]!r} is unknown; choose one of {', '.join(FORMS)}.")
     return texts, forms
