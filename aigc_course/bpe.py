@@ -24,7 +24,7 @@ from pathlib import Path
 
 import regex
 
-from aigc_course.runtime import CourseError
+from aigc_course.runtime import CourseError, write_whole
 from aigc_course.vocabulary import demand_texts, shortened
 
 END_OF_TEXT = "<|endoftext|>"
@@ -229,17 +229,17 @@ class ByteLevelBPE:
             ) from None
 
     def save(self, folder: str | Path) -> tuple[Path, Path]:
-        """Write ``vocab.json`` and ``merges.txt`` into ``folder``, which is made if need be; return their paths."""
+        """Write ``vocab.json`` and ``merges.txt`` into ``folder``, which is made if need be; return their paths.
+
+        CourseError if that fails; the folder then still has the two files that it had, or none.
+        """
         folder = Path(folder)
         vocabulary = json.dumps(self.ids, ensure_ascii=False)
-        lines = ["#version: 0.2", *map(" ".join, self.merges), ""]
-        paths = tuple(folder / name for name in FILES)
+        lines = "\n".join(["#version: 0.2", *map(" ".join, self.merges), ""])
+        paths = folder / FILES[0], folder / FILES[1]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for path, text in zip(paths, (vocabulary, "\n".join(lines)), strict=True):
-                beside = path.with_suffix(".part")
-                beside.write_text(text, encoding="utf-8", newline="\n")
-                beside.replace(path)
+            write_whole(dict(zip(paths, (vocabulary.encode("utf-8"), lines.encode("utf-8")), strict=True)))
         except OSError as error:
             raise CourseError(f"The tokeniser cannot be written to {folder} ({error.strerror}).") from None
         return paths
@@ -351,7 +351,7 @@ def _read_tokens(path):
     """The tokens of a ``vocab.json`` in the order of their ids, which must be 0, 1, 2, ..."""
     try:
         ids = json.loads(_read(path))
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # a ValueError, too, for a number of more digits than Python reads
         raise CourseError(f"{path} is damaged: it is not JSON. Fetch it again.") from None
     if not isinstance(ids, dict) or not all(type(number) is int for number in ids.values()):
         raise CourseError(f"{path} is no vocabulary: it should hold an id for each token.")

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from aigc_course.datasets.files import card_of, checked, sha256
-from aigc_course.runtime import CourseError, data_path
+from aigc_course.runtime import CourseError, data_path, write_whole
 
 SUFFIX = ".weights.h5"
 MAX_BYTES = 12 * 2**20
@@ -84,9 +84,8 @@ def save(name: str, model, card: dict, target: Path | None = None) -> Path:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-    card_part = target / f".{name}.part.json"
-    card_part.write_text(json.dumps({**facts, **card, **facts}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(card_part, target / f"{name}.json")
+    text = json.dumps({**facts, **card, **facts}, indent=2, ensure_ascii=False) + "\n"
+    write_whole({target / f"{name}.json": text.encode("utf-8")})
     return path
 
 

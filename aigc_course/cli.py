@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from aigc_course.runtime import PROFILES, CourseError
+from aigc_course.runtime import PROFILES, CourseError, write_whole
 
 app = typer.Typer(
     help="A hands-on course on generative AI. Start with `aigc-course lab`.",
@@ -229,14 +229,10 @@ def _from_here(path: Path) -> Path:
 
 
 def _write(path: Path, data: bytes):
-    """Write a file beside its place, then rename it: nobody sees half of it."""
-    part = path.with_name(f".{path.name}.part")
+    """Write a file whole or not at all."""
     try:
-        part.write_bytes(data)
-        os.replace(part, path)
+        write_whole({path: data})
     except OSError as error:
         raise CourseError(
             f"{path} could not be written ({error.strerror}); choose another place with --output."
         ) from None
-    finally:
-        part.unlink(missing_ok=True)

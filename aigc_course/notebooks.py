@@ -15,7 +15,6 @@ tell which notebooks no longer match.   Maintainers: see CONTRIBUTING.md.
 """
 
 import hashlib
-import os
 import re
 from collections import Counter
 from contextlib import contextmanager
@@ -407,17 +406,13 @@ def _run_path(source: Path, edition: str) -> Path:
 
 
 def write(notebook: NotebookNode, path: Path) -> Path:
-    """Write a notebook beside its place, then rename: nobody ever sees half of it."""
+    """Write a notebook whole or not at all."""
     data = _bytes(notebook)
-    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        os.replace(part, path)
+        runtime.write_whole({path: data})
     except OSError as error:
         raise CourseError(f"{_shown(path)} could not be written ({error.strerror}); nothing was changed.") from None
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

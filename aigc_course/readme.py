@@ -5,12 +5,11 @@ Title, promise and minutes come from the first text cell of ``chapters/src/NN_to
 table is out of date.
 """
 
-import os
 import re
 import tomllib
 from pathlib import Path
 
-from aigc_course.runtime import CourseError, course_root
+from aigc_course.runtime import CourseError, course_root, write_whole
 
 BEGIN = "<!-- chapters: made by `aigc-course build --readme` -->"
 END = "<!-- end of chapters -->"
@@ -25,9 +24,7 @@ def renew() -> bool:
     new = with_table(old)
     if new == old:
         return False
-    part = path.with_name(".README.md.part")
-    part.write_text(new, encoding="utf-8")
-    os.replace(part, path)
+    write_whole({path: new.encode("utf-8")})
     return True
 
 

@@ -56,6 +56,24 @@ def data_path(name: str) -> Path:
     return course_root() / "data" / name
 
 
+def write_whole(contents: dict[Path, bytes]):
+    """Write files beside their places and rename them when all are complete: nobody sees half of one.
+
+    Raises:
+        OSError: what the system says; no file was changed, or where a renaming failed only those before it.
+    """
+    parts = {path: path.with_name(f".{path.name}.part") for path in contents}
+    try:
+        for path, part in parts.items():
+            part.write_bytes(contents[path])
+        for path, part in parts.items():
+            os.replace(part, path)
+    finally:
+        for part in parts.values():
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
 def profile() -> str:
     """The active profile: ``quick``, ``class`` or ``full`` from ``AIGC_PROFILE``."""
     name = os.environ.get("AIGC_PROFILE") or "class"

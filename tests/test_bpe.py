@@ -4,6 +4,7 @@ import json
 import random
 import sys
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -310,6 +311,7 @@ def test_missing_and_unreadable_files(trained, tmp_path, name):
         (lambda v: v[:-9], "not JSON"),
         (lambda v: "[" * 100_000, "not JSON"),
         (lambda v: "", "not JSON"),
+        (lambda v: '{"a": ' + "1" * 9999 + "}", "not JSON"),
         (lambda v: "[1, 2]", "no vocabulary"),
         (lambda v: '{"a": "b"}', "no vocabulary"),
         (lambda v: '{"a": true}', "no vocabulary"),
@@ -342,6 +344,23 @@ def test_damaged_merges(trained, tmp_path, change, words):
     merges.write_text("\n".join(change(lines)) + "\n", encoding="utf-8")
     with pytest.raises(CourseError, match=words):
         ByteLevelBPE.from_files(vocabulary, merges)
+
+
+def test_a_full_disk_leaves_the_old_pair_of_files(trained, tmp_path, monkeypatch):
+    paths = ByteLevelBPE.train(["old old"], 260).save(tmp_path)
+    before, write = [path.read_bytes() for path in paths], Path.write_bytes
+
+    def full(path, data):
+        if "merges" in path.name:
+            write(path, data[:10])
+            raise OSError(28, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(CourseError, match="No space left"):
+        trained.save(tmp_path)
+    assert [path.read_bytes() for path in paths] == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["merges.txt", "vocab.json"]
 
 
 def test_folder_that_cannot_be_written(trained, tmp_path):
