@@ -14,7 +14,7 @@ import numpy as np
 
 from aigc_course import plots
 from aigc_course.datasets import poems
-from aigc_course.plots import Markup
+from aigc_course.plots import BLUE, GREEN, GREY, ORANGE, TEXT, Markup, note, refusal_or, sentence, tint
 from aigc_course.poet import AS_IT_IS, CALM, CONTEXT
 from aigc_course.runtime import CourseError
 from aigc_course.sampling import Sampler
@@ -22,10 +22,8 @@ from aigc_course.sampling import Sampler
 COOLEST, WIDEST = 0.01, 0.999  # temperature and top-p at which a sampler still draws and still cuts
 SHOWN = 12  # bars of a distribution
 FORM_CHOICE = {"four lines of 5": "5x4", "four lines of 7": "7x4", "eight lines of 5": "5x8", "eight lines of 7": "7x8"}
-_BLUE, _ORANGE, _GREY = "20,135,215", "213,94,0", "128,128,128"
-_COLOURS = (_BLUE, _ORANGE, "0,158,115", "204,121,167", "230,159,0")
-_TEXT = "font-size:14px;line-height:20px"
-_SMALL = "font-size:11px;line-height:14px;opacity:.8"
+_COLOURS = (BLUE, ORANGE, GREEN, (204, 121, 167), (230, 159, 0))
+_SMALL = f"{plots.SMALL};line-height:14px"
 
 
 # Parts
@@ -33,23 +31,11 @@ _SMALL = "font-size:11px;line-height:14px;opacity:.8"
 
 def _ground(colour, share):
     """Translucent CSS colour, the stronger the larger ``share`` in [0, 1]."""
-    return f"rgba({colour},{0.08 + 0.72 * min(max(float(share), 0.0), 1.0):.2f})"
-
-
-def _note(words, style="opacity:.8"):
-    return f'<div style="{_TEXT};{style};padding:2px 0">{escape(words)}</div>'
+    return tint(colour, share, 0.08, 0.8)
 
 
 def _chinese(text, size=22):
     return f'<span lang="zh" style="font-size:{size}px;line-height:{size + 8}px">{escape(text)}</span>'
-
-
-def refusal_or(draw):
-    """What ``draw`` makes, or the sentence of its ``CourseError``."""
-    try:
-        return draw()
-    except CourseError as error:
-        return Markup(_note(str(error)), str(error))
 
 
 # Poems
@@ -96,7 +82,7 @@ def poems_list(texts, title="Poems"):
     """Poems one below the other, each line with its pinyin and the meanings of its characters."""
     texts = list(texts)
     items = "".join(f'<li style="padding:4px 0">{"".join(map(_line_block, _lines(text)))}</li>' for text in texts)
-    body = f'<div style="{_TEXT};font-weight:bold">{escape(title)}</div><ol style="{_TEXT}">{items}</ol>'
+    body = f'<div style="{TEXT};font-weight:bold">{escape(title)}</div><ol style="{TEXT}">{items}</ol>'
     return Markup(body, f"{title}: {len(texts)} poem{'s' * (len(texts) != 1)} with pinyin and meanings.", "group")
 
 
@@ -130,7 +116,7 @@ def _with_stops(line):
 
 
 def _meaning_cell(character, stop, blue):
-    ground = f"background:{_ground(_BLUE, 0.3)};" if blue else ""
+    ground = f"background:{_ground(BLUE, 0.3)};" if blue else ""
     reading, meaning = (poems.readings(character) or ("",))[0], poems.gloss(character)
     return (
         f'<div style="width:84px;text-align:center;border-radius:4px;{ground}">{_chinese(character + stop)}'
@@ -140,7 +126,7 @@ def _meaning_cell(character, stop, blue):
 
 
 def _share_cell(character, share):
-    ground = f"background:{_ground(_ORANGE, 1 - share)};border-radius:3px;padding:0 4px;min-width:28px"
+    ground = f"background:{_ground(ORANGE, 1 - share)};border-radius:3px;padding:0 4px;min-width:28px"
     return (
         f'<div style="text-align:center;min-width:36px"><div style="{ground}">{_chinese(character)}</div>'
         f'<div style="{_SMALL}">{share:.3f}</div></div>'
@@ -151,9 +137,9 @@ def _page(lines, text, title):
     rows = "".join(
         f'<div style="display:flex;flex-wrap:wrap;gap:3px;padding:2px 0">{"".join(row)}</div>' for row in lines
     )
-    head = _note(title) if title else ""
+    head = note(title) if title else ""
     if not text:
-        return Markup(head + _note("Nothing was written."), f"{title} Nothing was written.".strip())
+        return Markup(head + note("Nothing was written."), f"{title} Nothing was written.".strip())
     return Markup(head + rows, f"{title} The text “{text}”, read {poems.pinyin(text)}".strip())
 
 
@@ -171,10 +157,10 @@ def choices_bars(before, after, title=""):
     rest = sum(share for _, share in before[SHOWN:]), sum(after.get(token, 0) for token, _ in before[SHOWN:])
     rows = "".join(_choice_row(token, share, after.get(token, 0.0)) for token, share in before[:SHOWN])
     rows += _bar_row(f"{len(before) - SHOWN:,} others", *rest) if len(before) > SHOWN else ""
-    style = f"display:grid;grid-template-columns:max-content 280px max-content;column-gap:8px;row-gap:3px;{_TEXT}"
+    style = f"display:grid;grid-template-columns:max-content 280px max-content;column-gap:8px;row-gap:3px;{TEXT}"
     said = ", ".join(f"{token} {share:.3f} becomes {after.get(token, 0):.3f}" for token, share in before[:SHOWN])
-    key = _note("grey: what the model says · blue: what is drawn from")
-    return Markup(f'{_note(title, "")}<div style="{style}">{rows}</div>{key}', f"{title}. {said}.".lstrip(". "))
+    key = note("grey: what the model says · blue: what is drawn from")
+    return Markup(f'{note(title, "")}<div style="{style}">{rows}</div>{key}', f"{title}. {said}.".lstrip(". "))
 
 
 def _choice_row(token, share, drawn):
@@ -188,8 +174,8 @@ def _choice_row(token, share, drawn):
 def _bar_row(name, share, drawn):
     bars = "".join(
         f'<div style="width:{100 * min(max(float(value), 0.0), 1.0):.1f}%;min-width:1px;height:{height}px;'
-        f'background:rgba({colour},.85)"></div>'
-        for value, height, colour in ((share, 6, _GREY), (drawn, 12, _BLUE))
+        f'background:{tint(colour, 1, strongest=0.85)}"></div>'
+        for value, height, colour in ((share, 6, GREY), (drawn, 12, BLUE))
     )
     number = f"{drawn:.3f}" if drawn else "cut"
     return (
@@ -207,13 +193,14 @@ def token_tiles(pieces, title=""):
     Args:
         pieces: bytes of each token; what is no whole character is written in hexadecimal.
     """
+    pieces = list(map(_readable, pieces))
     tiles = "".join(
         f'<span style="background:{_ground(_COLOURS[k % len(_COLOURS)], 0.35)};border-radius:3px;padding:1px 3px;'
         f'white-space:pre-wrap">{escape(piece)}</span>'
-        for k, piece in enumerate(map(_readable, pieces))
+        for k, piece in enumerate(pieces)
     )
-    body = f'{_note(title, "")}<div style="display:flex;flex-wrap:wrap;gap:2px;{_TEXT};font-size:16px">{tiles}</div>'
-    return Markup(body, f"{title} Tokens: {' | '.join(map(_readable, pieces))}".strip())
+    body = f'{note(title, "")}<div style="display:flex;flex-wrap:wrap;gap:2px;{TEXT};font-size:16px">{tiles}</div>'
+    return Markup(body, f"{title} Tokens: {' | '.join(pieces)}".strip())
 
 
 def _readable(piece):
@@ -231,7 +218,12 @@ def copied_runs(lengths, title="Longest run that stands in a training poem"):
 
     Args:
         lengths: dict from the name of a set to the lengths of its poems' runs.
+
+    Raises:
+        ValueError: no set, or one without a poem.
     """
+    if not lengths or not all(map(len, lengths.values())):
+        raise ValueError("There is no run to draw: one set at least, each with one poem at least.")
     longest = max(max(runs) for runs in lengths.values())
     x = np.arange(1, longest + 1)
     lines = {name: (x, np.bincount(runs, minlength=longest + 1)[1:] / len(runs)) for name, runs in lengths.items()}
@@ -279,7 +271,7 @@ def acrostic_panel(writer):
 
     def draw(heads, temperature=0.8, seed=0):
         if len(heads) not in (4, 8):
-            return Markup(_note("Type four or eight characters."), "No poem: four or eight characters are needed.")
+            return Markup(note("Type four or eight characters."), "No poem: four or eight characters are needed.")
         sampler = Sampler(max(float(temperature), COOLEST))
         return poem_view(writer.acrostic(heads, sampler=sampler, seed=seed), heads=True)
 
@@ -306,7 +298,7 @@ def english_panel(model, vocabulary, length=160):
     def draw(prompt, temperature=0.8, top_k=100, seed=0):
         text = go_on(model, vocabulary, prompt, length, always_cutting(temperature, top_k, WIDEST), seed)
         start = f"<b>{escape(text[: len(prompt)])}</b>"
-        style = f"{_TEXT};font-family:monospace;white-space:pre-wrap;min-height:120px"
+        style = f"{TEXT};font-family:monospace;white-space:pre-wrap;min-height:120px"
         return Markup(f'<div style="{style}">{start}{escape(text[len(prompt) :])}</div>', f"The text “{text}”.")
 
     return draw
@@ -387,13 +379,14 @@ class StreamBox(ipywidgets.VBox):
     def write(self):
         """Stream the poem that the controls ask for into the page."""
         try:
-            if self.cached.value not in self._ready:  # compiled first, so that the clock shows what writing takes
+            way = self.cached.value, len(self.prompt.value)  # a beginning of another length is read by other code
+            if way not in self._ready:  # compiled first, so that the clock shows what writing takes
                 self._show("", 0.0)
                 list(self._steps())
-                self._ready.add(self.cached.value)
+                self._ready.add(way)
             self._write()
         except CourseError as error:
-            self.picture = Markup(_note(str(error)), str(error))
+            self.picture = sentence(str(error))
             self._page.value = self.picture.html()
 
     def _steps(self):
@@ -424,4 +417,4 @@ def stream_view(text, seconds, cached):
     way = "with the cache" if cached else "without the cache"
     clock = f"{len(text)} characters, {1000 * seconds:.0f} ms {way}" if text else f"compiling, {way}"
     lines = "".join(f"<div>{_chinese(line)}</div>" for line in _lines(text))
-    return Markup(f'<div style="min-height:130px">{lines}</div>{_note(clock)}', f"“{text}”. {clock}.")
+    return Markup(f'<div style="min-height:130px">{lines}</div>{note(clock)}', f"“{text}”. {clock}.")

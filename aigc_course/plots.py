@@ -17,6 +17,8 @@ import zlib
 
 import numpy as np
 
+from aigc_course.runtime import CourseError
+
 # Okabe & Ito (2008), "Color universal design": colours that most colour-blind readers tell apart; yellow left out.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
@@ -37,6 +39,10 @@ STYLE = {
     "image.cmap": "viridis",
     "image.interpolation": "nearest",
 }
+# Of ``Markup``: colours (red, green, blue) that show on a light and on a dark page, and two sizes of text.
+BLUE, ORANGE, GREEN, GREY = (20, 135, 215), (213, 94, 0), (0, 158, 115), (128, 128, 128)
+TEXT = "font-size:14px;line-height:20px"
+SMALL = "font-size:11px;opacity:.8"
 
 
 class Picture:
@@ -97,6 +103,45 @@ def stack(*pictures):
     if all(picture.role == "img" for picture in pictures):
         return Markup("".join(picture.body for picture in pictures), alt)
     return Markup("".join(picture.html() for picture in pictures), f"{len(pictures)} pictures", "group")
+
+
+def tint(colour, share, faintest=0.06, strongest=0.96):
+    """CSS colour as opaque as ``share`` in [0, 1] asks for, between ``faintest`` and ``strongest``."""
+    share = min(max(float(share), 0.0), 1.0)
+    return "rgba({},{},{},{:.2f})".format(*colour, faintest + (strongest - faintest) * share)
+
+
+def solid(colour):
+    """CSS colour that hides what is behind it."""
+    return "rgb({},{},{})".format(*colour)
+
+
+def percents(weights):  # [...] -> the same of ints from 0 to 100
+    """Shares as whole percents in nested lists; NaN is 0."""
+    return (np.nan_to_num(weights).clip(0, 1) * 100).round().astype(int).tolist()
+
+
+def heading(words):
+    """A line of HTML in bold; "" for no words."""
+    return f'<div style="{TEXT};font-weight:bold;padding:4px 0 2px 0">{html.escape(words)}</div>' if words else ""
+
+
+def note(words, style="opacity:.8"):
+    """A line of HTML beside a picture."""
+    return f'<div style="{TEXT};{style};padding:2px 0">{html.escape(words)}</div>'
+
+
+def sentence(words):
+    """``Markup`` of words where there is nothing to draw."""
+    return Markup(note(words), words)
+
+
+def refusal_or(draw):
+    """What ``draw`` makes, or the sentence of its ``CourseError``."""
+    try:
+        return draw()
+    except CourseError as error:
+        return sentence(str(error))
 
 
 def img(data, alt):

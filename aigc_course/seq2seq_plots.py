@@ -17,15 +17,25 @@ from itertools import repeat
 import numpy as np
 
 from aigc_course import plots
-from aigc_course.plots import Markup, stack
-from aigc_course.runtime import CourseError
+from aigc_course.plots import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    TEXT,
+    Markup,
+    heading,
+    note,
+    percents,
+    refusal_or,
+    sentence,
+    stack,
+)
 
 _SIGNS = {" ": "␣", "\u3000": "␣", "\xa0": "␣", "\t": "␣", "\n": "␣"}
 _NAMES = {"␣": "space", "␀": "padding", "⊢": "start", "⊣": "end", "�": "unknown character"}
 _SILENT = "␀⊢⊣"
-_BLUE, _ORANGE, _GREEN, _GREY = (20, 135, 215), (213, 94, 0), (0, 158, 115), (128, 128, 128)
-_TEXT = "font-size:14px;line-height:20px"
-_SMALL = "font-size:11px;line-height:20px;opacity:.8"
+_SMALL = f"{plots.SMALL};line-height:20px"
 _CELL = "padding:3px 14px 3px 4px;text-align:left;font-size:14px;line-height:20px"
 
 
@@ -37,11 +47,11 @@ def sign(token):
     return _SIGNS.get(token, token)
 
 
-def _tint(share, colour=_BLUE, strongest=0.95):
+def _tint(share, colour=BLUE, strongest=0.95):
     """Translucent CSS colour: faint grey for a share of 0, so that the place is seen, to ``colour`` for 1."""
-    share = min(max(float(share), 0.0), 1.0)
-    mixed = (round(grey + (full - grey) * min(1.0, 4 * share)) for full, grey in zip(colour, _GREY, strict=True))
-    return "rgba({},{},{},{:.2f})".format(*mixed, 0.1 + (strongest - 0.1) * share)
+    away = min(max(4 * float(share), 0.0), 1.0)
+    mixed = (round(grey + (full - grey) * away) for full, grey in zip(colour, GREY, strict=True))
+    return plots.tint(mixed, share, 0.1, strongest)
 
 
 _SHADES = [(f'<i style="background:{_tint(k / 100)}" title="', f': {k / 100:.2f}"></i>') for k in range(101)]
@@ -63,7 +73,7 @@ def _letter(token, style="text-align:center"):
 
 def _grid(columns, cells):
     """A CSS grid of ``cells``, HTML in reading order; it scrolls sideways where it is too wide."""
-    style = f"display:grid;grid-template-columns:{columns};grid-auto-rows:20px;gap:1px;white-space:nowrap;{_TEXT}"
+    style = f"display:grid;grid-template-columns:{columns};grid-auto-rows:20px;gap:1px;white-space:nowrap;{TEXT}"
     return f'<div style="overflow-x:auto;padding:2px 0 6px 0"><div style="{style}">{cells}</div></div>'
 
 
@@ -71,22 +81,10 @@ def _columns(tokens):
     return " ".join(f"{_width(token)}px" for token in tokens)
 
 
-def _note(words):
-    return f'<div style="{_TEXT};opacity:.8;padding:2px 0">{escape(words)}</div>'
-
-
-def _title(words):
-    return f'<div style="{_TEXT};font-weight:bold;padding:4px 0 2px 0">{escape(words)}</div>' if words else ""
-
-
 def _shade(row, column, percent):
     """A cell of a map; the strings are ready, since a map has up to a thousand cells."""
     before, after = _SHADES[percent]
     return f"{before}{row} ← {column}{after}"
-
-
-def _percents(weights):  # [...] -> the same of ints from 0 to 100
-    return (np.nan_to_num(weights).clip(0, 1) * 100).round().astype(int).tolist()
 
 
 def _checked(translation):
@@ -120,16 +118,16 @@ def confidence_strip(translation, title=""):
     """The written characters, each with its probability below; the less probable, the more orange."""
     _, tokens, probabilities, _ = _checked(translation)
     if not tokens:
-        return Markup(_title(title) + _note("Nothing was written."), f"{title} Nothing was written.")
+        return Markup(heading(title) + note("Nothing was written."), f"{title} Nothing was written.")
     least = int(probabilities.argmin())
     surest = f"least sure of {_name(tokens[least])}, {probabilities[least]:.2f}"
     tiles = "".join(map(_tile, tokens, probabilities))
-    body = f'{_title(title)}<div style="display:flex;flex-wrap:wrap;gap:3px;padding:2px 0">{tiles}</div>'
+    body = f'{heading(title)}<div style="display:flex;flex-wrap:wrap;gap:3px;padding:2px 0">{tiles}</div>'
     return Markup(body, f"{title} Written: “{_spoken(tokens)}”, {surest}.")
 
 
 def _tile(token, probability):
-    ground = f"background:{_tint(1 - probability, _ORANGE, 0.8)};border-radius:3px;padding:0 4px;min-width:20px"
+    ground = f"background:{_tint(1 - probability, ORANGE, 0.8)};border-radius:3px;padding:0 4px;min-width:20px"
     letter = _letter(token, "font-size:20px;line-height:30px")
     number = f'<div style="{_SMALL}">{probability:.2f}</div>'
     return f'<div style="text-align:center"><div style="{ground}">{letter}</div>{number}</div>'
@@ -145,23 +143,23 @@ def attention_map(translation, title=""):
     if attention is None or not attention.size:
         words = "There is no attention to show: "
         words += "this model has none." if attention is None else "nothing was read or nothing was written."
-        return Markup(_title(title) + _note(words), f"{title} {words}")
+        return Markup(heading(title) + note(words), f"{title} {words}")
     heads = [escape(sign(token)) for token in source]
-    rows = "".join(map(_row, tokens, probabilities, _percents(attention), repeat(heads)))
+    rows = "".join(map(_row, tokens, probabilities, percents(attention), repeat(heads)))
     head = f'<span></span>{"".join(map(_letter, source))}<span style="{_SMALL};text-align:right">sure</span>'
     grid = _grid(f"{max(map(_width, tokens))}px {_columns(source)} 42px", head + rows)
     strongest = attention.argmax(axis=1)
     looks = ", ".join(f"{_name(t)} at {_name(source[s])} ({s + 1})" for t, s in zip(tokens, strongest, strict=True))
     return Markup(
-        _title(title) + grid + _LEGEND,
+        heading(title) + grid + _LEGEND,
         f"{title} Attention from “{_spoken(tokens)}” to “{_spoken(source)}”. Each looks most at: {looks}.",
     )
 
 
-def _row(token, probability, percents, heads):
+def _row(token, probability, shares, heads):
     name = escape(sign(token))
-    cells = "".join(map(_shade, repeat(name), heads, percents))
-    sure = f"background:{_tint(1 - probability, _ORANGE, 0.8)};font-size:11px;text-align:right;padding:0 4px"
+    cells = "".join(map(_shade, repeat(name), heads, shares))
+    sure = f"background:{_tint(1 - probability, ORANGE, 0.8)};font-size:11px;text-align:right;padding:0 4px"
     return f'{_letter(token)}{cells}<span style="{sure};margin-left:6px">{probability:.2f}</span>'
 
 
@@ -185,11 +183,11 @@ def decoding_step(translation, step):
     """
     source, tokens, _, attention = _checked(translation)
     if not tokens:
-        return Markup(_note("Nothing was written."), "Nothing was written.")
+        return sentence("Nothing was written.")
     step = min(max(int(step), 0), len(tokens) - 1)
     candidates = list(translation.alternatives[step])[:5]
-    parts = [_written(tokens, step), _title("Candidates"), _candidates(candidates, tokens[step])]
-    parts += [_title("Attention"), _attention_row(source, None if attention is None else attention[step])]
+    parts = [_written(tokens, step), heading("Candidates"), _candidates(candidates, tokens[step])]
+    parts += [heading("Attention"), _attention_row(source, None if attention is None else attention[step])]
     offers = ", ".join(f"{_name(token)} {share:.2f}" for token, share in candidates)
     alt = f"Step {step + 1} of {len(tokens)}. Written so far: “{_spoken(tokens[:step])}”. Candidates: {offers}. "
     return Markup("".join(parts), f"{alt}Taken: {_name(tokens[step])}.")
@@ -198,14 +196,14 @@ def decoding_step(translation, step):
 def _written(tokens, step):
     box = "min-width:20px;padding:0 4px;text-align:center;border-radius:3px;font-size:20px;line-height:30px"
     done = "".join(f'<div style="{box};background:{_tint(0)}">{_letter(token, "")}</div>' for token in tokens[:step])
-    place = f'<div style="{box};border:2px dashed rgb(20,135,215);line-height:26px">?</div>'
+    place = f'<div style="{box};border:2px dashed {plots.solid(BLUE)};line-height:26px">?</div>'
     count = f'<div style="{_SMALL};line-height:30px;padding-left:8px">step {step + 1} of {len(tokens)}</div>'
     return f'<div style="display:flex;flex-wrap:wrap;gap:3px;min-height:30px;padding:2px 0">{done}{place}{count}</div>'
 
 
 def _candidates(candidates, taken):
     rows = [
-        (_letter(token, ""), share, "rgb(20,135,215)" if token == taken else _tint(0.35), "taken" * (token == taken))
+        (_letter(token, ""), share, plots.solid(BLUE) if token == taken else _tint(0.35), "taken" * (token == taken))
         for token, share in candidates
     ]
     return _bars(rows + [("&nbsp;", None, "", "")] * (5 - len(rows)))
@@ -213,15 +211,15 @@ def _candidates(candidates, taken):
 
 def _attention_row(source, weights):
     if weights is None:
-        return _note("This model has no attention.")
+        return note("This model has no attention.")
     if not source:
-        return _note("There is nothing to attend to.")
-    percents = _percents(weights)
+        return note("There is nothing to attend to.")
+    shares = percents(weights)
     heads = [escape(sign(token)) for token in source]
-    cells = "".join(map(_shade, repeat("weight"), heads, percents))
+    cells = "".join(map(_shade, repeat("weight"), heads, shares))
     numbers = "".join(
         f'<span style="{_SMALL};text-align:center">{f".{k:02d}" if 10 <= k < 100 else "1" if k >= 100 else ""}</span>'
-        for k in percents
+        for k in shares
     )
     return _grid(_columns(source), "".join(map(_letter, source)) + cells + numbers)
 
@@ -237,7 +235,7 @@ def _bars(rows):
             number = f"{share:.3f}"
         cells.append(f'<div style="text-align:right">{name}</div><div style="background:{_tint(0)}">{bar}</div>')
         cells.append(f'<div>{number} <span style="{_SMALL}">{remark}</span></div>')
-    style = f"display:grid;grid-template-columns:max-content 260px max-content;column-gap:8px;row-gap:2px;{_TEXT}"
+    style = f"display:grid;grid-template-columns:max-content 260px max-content;column-gap:8px;row-gap:2px;{TEXT}"
     return f'<div style="{style}">{"".join(cells)}</div>'
 
 
@@ -262,7 +260,7 @@ def translations_table(rows, title="Translations", columns=("source", "expected"
         raise ValueError(f"The row {wrong!r} has {len(wrong)} entries for {len(columns)} columns.")
     head = "".join(f'<th scope="col" style="{_CELL};font-weight:bold">{escape(name)}</th>' for name in columns)
     body = "".join(map(_table_row, rows))
-    caption = f'<caption style="{_TEXT};text-align:left;font-weight:bold;white-space:nowrap">{escape(title)}</caption>'
+    caption = f'<caption style="{TEXT};text-align:left;font-weight:bold;white-space:nowrap">{escape(title)}</caption>'
     table = f'<table style="border-collapse:collapse;margin:0">{caption}<thead><tr>{head}</tr></thead>'
     right = "; ".join(
         f"{name}: {sum(row[k] == row[1] for row in rows)} of {len(rows)} right"
@@ -284,14 +282,14 @@ def _table_row(row):
 def _marked(text, expected):
     """``text`` after its mark, with what is not in ``expected`` underlined."""
     good = text == expected
-    mark, word, colour = ("✓", "right", _GREEN) if good else ("✗", "wrong", _ORANGE)
+    mark, word, colour = ("✓", "right", GREEN) if good else ("✗", "wrong", ORANGE)
     badge = f"background:{_tint(0.5, colour)};border-radius:3px;padding:0 5px;margin-right:6px"
     shown = escape(text) if good else _differences(text, expected) or '<span style="opacity:.55">(empty)</span>'
     return f'<span style="{badge}" title="{word}">{mark}</span>{shown}'
 
 
 def _differences(text, expected):
-    style = f"background:{_tint(0.35, _ORANGE)};text-decoration:underline"
+    style = f"background:{_tint(0.35, ORANGE)};text-decoration:underline"
     parts = []
     for kind, _, _, start, end in difflib.SequenceMatcher(None, expected, text, autojunk=False).get_opcodes():
         part = escape("".join(map(sign, text[start:end])) if kind != "equal" else text[start:end])
@@ -309,9 +307,9 @@ def weights_bars(labels, weights, title=""):
         raise ValueError(f"There are {len(labels)} labels for {len(weights)} weights; one each, and at least one.")
     if not ((weights >= 0) & (weights <= 1)).all():
         raise ValueError(f"The weights must lie in [0, 1], but these are {weights.tolist()}.")
-    rows = [(_letter(label, ""), weight, "rgb(20,135,215)", "") for label, weight in zip(labels, weights, strict=True)]
+    rows = [(_letter(label, ""), weight, plots.solid(BLUE), "") for label, weight in zip(labels, weights, strict=True)]
     said = ", ".join(f"{_name(label)} {weight:.3f}" for label, weight in zip(labels, weights, strict=True))
-    return Markup(_title(title) + _bars(rows), f"{title or 'Weights'}: {said}.")
+    return Markup(heading(title) + _bars(rows), f"{title or 'Weights'}: {said}.")
 
 
 def accuracy_by_length(lengths, curves, errors=None, xlabel="source characters", ylabel="exact match", title=""):
@@ -354,7 +352,7 @@ def translation_panel(model):
     """
 
     def draw(text, **settings):
-        return _or_refusal(lambda: translation_view(_translate(model, text, settings), _remark(settings)))
+        return refusal_or(lambda: translation_view(_translate(model, text, settings), _remark(settings)))
 
     return draw
 
@@ -370,7 +368,7 @@ def step_panel(model):
         return _translate(model, text, dict(settings))
 
     def draw(text, step, **settings):
-        return _or_refusal(lambda: decoding_step(translated(text, tuple(sorted(settings.items()))), step - 1))
+        return refusal_or(lambda: decoding_step(translated(text, tuple(sorted(settings.items()))), step - 1))
 
     return draw
 
@@ -384,10 +382,3 @@ def _remark(settings):
     """What to say when a temperature and a beam are asked for at once: one draws, the other searches."""
     both = settings.get("temperature", 0) > 0 and settings.get("beam_width", 1) > 1
     return "Drawn with this temperature; the beam width is for temperature 0 only." if both else ""
-
-
-def _or_refusal(draw):
-    try:
-        return draw()
-    except CourseError as error:
-        return Markup(_note(str(error)), str(error))

@@ -9,60 +9,51 @@ translucent, so that they show on a light and on a dark page.
 from functools import lru_cache
 from html import escape
 from itertools import product
+from string import ascii_lowercase as LETTERS
 
 import numpy as np
 
 from aigc_course import plots
-from aigc_course.plots import Markup, stack
-from aigc_course.runtime import CourseError
+from aigc_course.plots import (
+    BLUE,
+    ORANGE,
+    TEXT,
+    Markup,
+    heading,
+    note,
+    percents,
+    refusal_or,
+    sentence,
+    solid,
+    stack,
+    tint,
+)
 from aigc_course.seq2seq_plots import sign, weights_bars
 from aigc_course.transformer import sinusoidal_table
+from aigc_course.vocabulary import SPECIAL, START
 
 KINDS = {
     "cross: written looks at source": "cross",
     "encoder: source looks at source": "encoder",
     "decoder: written looks at written": "decoder",
 }
-_BLUE, _ORANGE = "20,135,215", "213,94,0"
-_TEXT = "font-size:14px;line-height:20px"
-_SMALL = "font-size:11px;line-height:16px;opacity:.8"
+_SMALL = f"{plots.SMALL};line-height:16px"
+WIDEST = 512  # vectors of which ``scaling_weights`` takes the first numbers
 _WIDE = 0x2E80  # characters from here on are as wide as high
 
 
 # Parts
 
 
-def _tint(share, colour=_BLUE):
-    """CSS colour, nearly clear for a share of 0 and full for 1."""
-    return f"rgba({colour},{0.06 + 0.9 * min(max(float(share), 0.0), 1.0):.2f})"
-
-
-_SHADES = [(f'<i style="background:{_tint(k / 100)}" title="', f': {k / 100:.2f}"></i>') for k in range(101)]
-_PLAIN = [f'<i style="background:{_tint(k / 100)}"></i>' for k in range(101)]
-
-
-def _percents(weights):  # [...] -> the same as ints from 0 to 100
-    return (np.nan_to_num(weights).clip(0, 1) * 100).round().astype(int).tolist()
-
-
-def _title(words):
-    return f'<div style="{_TEXT};font-weight:bold;padding:4px 0 2px 0">{escape(words)}</div>' if words else ""
-
-
-def _note(words):
-    return f'<div style="{_TEXT};opacity:.8;padding:2px 0">{escape(words)}</div>'
-
-
-def _sentence(words):
-    """A sentence where there is nothing to draw."""
-    return Markup(_note(words), words)
+_SHADES = [(f'<i style="background:{tint(BLUE, k / 100)}" title="', f': {k / 100:.2f}"></i>') for k in range(101)]
+_PLAIN = [f'<i style="background:{tint(BLUE, k / 100)}"></i>' for k in range(101)]
 
 
 def _grid(widths, cells, height=20, gap=1):
     """CSS grid with columns of ``widths`` pixels; it scrolls sideways where it is too wide."""
     columns = " ".join(f"{width}px" for width in widths)
     style = f"display:grid;grid-template-columns:{columns};grid-auto-rows:{height}px;gap:{gap}px;white-space:nowrap"
-    return f'<div style="overflow-x:auto;padding:2px 0 6px 0"><div style="{style};{_TEXT}">{cells}</div></div>'
+    return f'<div style="overflow-x:auto;padding:2px 0 6px 0"><div style="{style};{TEXT}">{cells}</div></div>'
 
 
 def _width(token):
@@ -85,15 +76,15 @@ def weight_map(rows, columns, weights, title=""):
     if weights.shape != (len(rows), len(columns)) or not weights.size:
         raise ValueError(f"The weights have shape {weights.shape}, not [T, S] = {(len(rows), len(columns))}.")
     names = [escape(sign(token)) for token in columns]
-    lines = [_line(escape(sign(token)), names, row) for token, row in zip(rows, _percents(weights), strict=True)]
+    lines = [_line(escape(sign(token)), names, row) for token, row in zip(rows, percents(weights), strict=True)]
     widths = [max(map(_width, rows)), *map(_width, columns)]
     best = ", ".join(f"{sign(a)} at {sign(columns[b])} ({b + 1})" for a, b in zip(rows, weights.argmax(1), strict=True))
-    body = _title(title) + _grid(widths, f"<span></span>{_heads(columns)}{''.join(lines)}")
+    body = heading(title) + _grid(widths, f"<span></span>{_heads(columns)}{''.join(lines)}")
     return Markup(body, f"{title or 'Attention'}. Each row looks most at: {best}.")
 
 
-def _line(name, names, percents):
-    cells = (f"{_SHADES[k][0]}{name} ← {other}{_SHADES[k][1]}" for other, k in zip(names, percents, strict=True))
+def _line(name, names, shares):
+    cells = (f"{_SHADES[k][0]}{name} ← {other}{_SHADES[k][1]}" for other, k in zip(names, shares, strict=True))
     return f'<span style="text-align:center">{name}</span>{"".join(cells)}'
 
 
@@ -104,7 +95,7 @@ def small_maps(maps, titles, cell=7):
         raise ValueError(f"There are {len(maps)} maps for {len(titles)} titles; one each, and at least one.")
     boxes = []
     for one, title in zip(maps, titles, strict=True):
-        cells = "".join(_PLAIN[k] for row in _percents(one) for k in row)
+        cells = "".join(_PLAIN[k] for row in percents(one) for k in row)
         style = f"display:grid;grid-template-columns:repeat({one.shape[1]},{cell}px);grid-auto-rows:{cell}px;gap:1px"
         boxes.append(f'<div><div style="{_SMALL}">{escape(title)}</div><div style="{style}">{cells}</div></div>')
     told = "; ".join(f"{t}: rows put {m.max(1).mean():.0%} in one place" for t, m in zip(titles, maps, strict=True))
@@ -117,11 +108,11 @@ def small_maps(maps, titles, cell=7):
 def mask_map(kind, length, padding):
     """Who may look at whom: ``kind`` "none", "padding", "causal" or "both"; the last ``padding`` steps are padding."""
     allowed = make_mask(kind, length, padding)
-    tokens = [*"abcdefghijklmnopqrstuvwxyz"[: length - padding], *"·" * padding]
+    tokens = [*(LETTERS[step % len(LETTERS)] for step in range(length - padding)), *"·" * padding]
     picture = weight_map(tokens, tokens, allowed.astype(float))
     count = f"{int(allowed.sum())} of {length * length} pairs may look (filled)"
     words = f"{count}; a row is the step that looks, · is padding."
-    return Markup(_note(words) + picture.body, words)
+    return Markup(note(words) + picture.body, words)
 
 
 def make_mask(kind, length, padding):  # -> [T, T]
@@ -153,7 +144,7 @@ def looked(model, text):
 def sides(found, kind):
     """Tokens that look and tokens that are looked at: encoder source/source, decoder written/read, cross."""
     written = list(found.tokens)
-    read = ["⊢", *written[:-1]]
+    read = [SPECIAL[START], *written[:-1]]
     return {
         "encoder": (found.source_tokens, found.source_tokens),
         "decoder": (written, read),
@@ -169,18 +160,15 @@ def attention_panel(model):
     known = lru_cache(maxsize=16)(lambda text: looked(model, text))
 
     def draw(text, kind, block, head):
-        try:
-            found, maps = known(text)
-        except CourseError as error:
-            return _sentence(str(error))
+        found, maps = known(text)
         if not maps:
-            return _sentence("Nothing was written. Type a date.")
+            return sentence("Nothing was written. Type a date.")
         rows, columns = sides(found, kind)
         weights = maps[kind][block - 1, head - 1][: len(rows), : len(columns)]
         words = f"It writes {found.text}.   {kind}, block {block}, head {head}"
         return weight_map(rows, columns, weights, words)
 
-    return draw
+    return lambda *values, **named: refusal_or(lambda: draw(*values, **named))
 
 
 def every_head(model, text, kind):
@@ -200,9 +188,11 @@ def every_head(model, text, kind):
 
 def scaling_weights(width, num_keys=6, seed=0):  # -> [S] scores, [S] weights as they are, [S] weights divided
     """Scores of a standard normal query of ``width`` with as many normal keys, and their softmax without and with
-    division by the root of the width."""
+    division by the root of the width, which is ``WIDEST`` at most: one draw serves all widths."""
+    if not 1 <= width <= WIDEST:
+        raise ValueError(f"width lies in 1 to {WIDEST}, not {width}.")
     rng = np.random.default_rng(seed)
-    keys, query = rng.standard_normal((num_keys, 512))[:, :width], rng.standard_normal(512)[:width]
+    keys, query = rng.standard_normal((num_keys, WIDEST))[:, :width], rng.standard_normal(WIDEST)[:width]
     scores = keys @ query
     return scores, _softmax(scores), _softmax(scores / np.sqrt(width))
 
@@ -249,21 +239,21 @@ def positions_view(first, second, length=60, width=32):
     told = f"{words}. Of position {first} with its neighbours at distance 1: {likeness[max(first - 1, 0)]:.2f}."
     return Markup(
         _grid([72, *[14] * width], strips, height=18, gap=0)
-        + _title(words)
+        + heading(words)
         + f'<div style="display:flex;align-items:center;height:124px;gap:1px">{bars}</div>'
-        + _note(f"One bar for each position, 0 to {length - 1}; the second position is orange."),
+        + note(f"One bar for each position, 0 to {length - 1}; the second position is orange."),
         told,
     )
 
 
 def _signed(value):
-    return f'<i style="background:{_tint(abs(value), _BLUE if value > 0 else _ORANGE)}" title="{value:.2f}"></i>'
+    return f'<i style="background:{tint(BLUE if value > 0 else ORANGE, abs(value))}" title="{value:.2f}"></i>'
 
 
 def _bar(value, marked):
     """A bar up or down from the middle of 120 pixels."""
     high = 60 * min(abs(value), 1.0)
     above, below = (60 - high, 60) if value >= 0 else (60, 60 - high)
-    colour = f"rgb({_ORANGE})" if marked else f"rgb({_BLUE})"
+    colour = solid(ORANGE if marked else BLUE)
     style = f"width:8px;height:{max(high, 1):.0f}px;margin:{above:.0f}px 0 {below:.0f}px 0;background:{colour}"
     return f'<i style="{style}" title="{value:.2f}"></i>'

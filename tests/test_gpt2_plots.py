@@ -155,6 +155,7 @@ def test_bars_sum_up_what_is_not_shown():
 def test_tiles_hold_the_bytes_of_the_text():
     picture = gpt2_plots.token_tiles([b"a<", " 月".encode(), b"\xe6\x9c"], "3 tokens")
     assert Reader(picture).text == "3 tokensa<␣月e6 9c" and picture.alt == "3 tokens Tokens: a< | ␣月 | e6 9c"
+    assert gpt2_plots.token_tiles(iter([b"a", b"b"])).alt == "Tokens: a | b"
 
 
 @LIGHT
@@ -178,6 +179,9 @@ def test_copied_runs_are_shares_of_poems():
     picture = gpt2_plots.copied_runs({"written": [1, 2, 2, 5], "real": [2, 2]})
     assert isinstance(picture, plots.Picture) and "written" in picture.alt and "real" in picture.alt
     assert picture.data != gpt2_plots.copied_runs({"written": [1, 2, 2, 4], "real": [2, 2]}).data
+    for nothing in ({}, {"written": [1], "real": []}):
+        with pytest.raises(ValueError, match="no run to draw"):
+            gpt2_plots.copied_runs(nothing)
 
 
 @LIGHT
@@ -249,6 +253,9 @@ def test_stream_box_writes_to_the_end_and_shows_the_clock():
     assert writer.asked[2:] == [("5x4", "白日", 4, False)] * 2 and "without the cache" in box.picture.alt
     box.button.click()
     assert len(writer.asked) == 5
+    box.prompt.value = "白日依"  # read by other code: compiled before the clock starts
+    box.write()
+    assert len(writer.asked) == 7
     box.prompt.value = "moon"
     box.write()
     assert box.picture.alt == "The model does not know moon."

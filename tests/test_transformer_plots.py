@@ -104,7 +104,7 @@ def test_a_senseless_mask_is_refused(kind, padding):
 
 
 @pytest.mark.parametrize("kind", ["none", "padding", "causal", "both"])
-@pytest.mark.parametrize(("length", "padding"), [(6, 0), (6, 5), (10, 2), (14, 5)])
+@pytest.mark.parametrize(("length", "padding"), [(6, 0), (6, 5), (10, 2), (14, 5), (30, 1)])
 def test_mask_slider_at_its_ends(kind, length, padding):
     picture = transformer_plots.mask_map(kind, length, padding)
     allowed = transformer_plots.make_mask(kind, length, padding)
@@ -156,6 +156,12 @@ def test_division_by_the_root_keeps_the_weights_spread(width):
     assert scores.std() == pytest.approx(np.sqrt(width), rel=1.0)
     assert scaled.max() < 0.05
     assert width == 2 or plain.max() > 0.3
+
+
+@pytest.mark.parametrize("width", [0, 513])
+def test_a_width_without_vectors_is_refused(width):
+    with pytest.raises(ValueError, match="1 to 512"):
+        transformer_plots.scaling_weights(width)
 
 
 def test_scaling_bars_show_both():
