@@ -257,3 +257,82 @@ def _bar(value, marked):
     colour = solid(ORANGE if marked else BLUE)
     style = f"width:8px;height:{max(high, 1):.0f}px;margin:{above:.0f}px 0 {below:.0f}px 0;background:{colour}"
     return f'<i style="{style}" title="{value:.2f}"></i>'
+
+
+# The whole model
+
+_ENCODER = (("norm", "self-attention"), ("norm", "feed-forward"))
+_DECODER = (("norm", "causal self-attention"), ("norm", "cross-attention"), ("norm", "feed-forward"))
+_SHADE = {"norm": "#E6E6E6", "feed-forward": "#CCE3F0"}  # every attention is orange
+
+
+def model_sketch():
+    """``plots.Picture`` of the pre-norm encoder-decoder, tokens at the bottom, logits at the top."""
+    figure, axes = plots.new_figure(7.4, 6.6)
+    axes.set(xlim=(0, 10), ylim=(-0.4, 12.5))
+    axes.axis("off")
+    top = _column(axes, 2.2, "source tokens", _ENCODER)
+    _column(axes, 7.4, "target so far", _DECODER, ("logits: matrix with bias",))
+    axes.plot([2.2, 2.2, 4.75, 4.75], [top, top + 0.7, top + 0.7, 6], color="black", linewidth=1.5, linestyle="-")
+    _arrow(axes, (4.75, 6), (6.55, 6))
+    axes.text(4.75, top + 0.85, "memory: keys and values", ha="right", fontsize=10)
+    words = (
+        "The whole model. Encoder, from below: source tokens; embedding plus positions; L blocks of "
+        f"{_told(_ENCODER)}; a last norm. Decoder: target so far; embedding plus positions; L blocks of "
+        f"{_told(_DECODER)}; a last norm; logits. Around each norm and its part a path leads straight to the sum. The "
+        "encoder's output goes into the cross-attention of every decoder block as keys and values."
+    )
+    return plots.Picture(plots.png(figure, level=6), words)
+
+
+def _told(parts):
+    return ", ".join(f"{', '.join(part)}, sum" for part in parts)
+
+
+def _column(axes, x, tokens, parts, ends=()):
+    """One stack around ``x``, a row for each box; returns the height of its top."""
+    axes.text(x, 0, tokens, ha="center", va="center", fontsize=11)
+    _box(axes, x, 1, "embedding + positions")
+    row = 2
+    for part in parts:
+        for name in part:
+            _box(axes, x, row, name)
+            row += 1
+        _sum(axes, x, row, len(part))
+        row += 1
+    axes.add_patch(_frame(x, 1.58, row - 0.62))
+    axes.text(x + 1.95, (row + 1) / 2, "block, L times", rotation=270, ha="center", va="center", fontsize=10)
+    for name in ("norm", *ends):
+        _box(axes, x, row, name)
+        row += 1
+    return row - 0.74
+
+
+def _box(axes, x, row, words):
+    """A box, and the arrow that leads into it from below."""
+    shade = "white" if "embedding" in words or "logits" in words else _SHADE.get(words, "#F7DDCB")
+    frame = {"boxstyle": "round,pad=0.35", "facecolor": shade, "edgecolor": "black", "linewidth": 0.8}
+    _arrow(axes, (x, row - 0.74), (x, row - 0.27))
+    axes.text(x, row, words, ha="center", va="center", fontsize=10, bbox=frame, zorder=3)
+
+
+def _sum(axes, x, row, height):
+    """A plus sign, and the path around the ``height`` boxes below it."""
+    _arrow(axes, (x, row - 0.74), (x, row - 0.25))
+    axes.text(x, row, "+", ha="center", va="center", fontsize=12, zorder=3)
+    axes.plot(x, row, "o", markersize=16, markerfacecolor="white", markeredgecolor="black", zorder=2)
+    below = row - height - 0.52
+    axes.plot([x, x + 1.6, x + 1.6], [below, below, row], color=plots.PALETTE[0], linewidth=1.5, linestyle="-")
+    _arrow(axes, (x + 1.6, row), (x + 0.17, row), plots.PALETTE[0])
+
+
+def _frame(x, bottom, top):
+    from matplotlib.patches import FancyBboxPatch
+
+    style = {"boxstyle": "round,pad=0.05", "facecolor": "none", "edgecolor": "grey", "linestyle": "--"}
+    return FancyBboxPatch((x - 1.72, bottom - 0.2), 3.44, top - bottom + 0.3, **style)
+
+
+def _arrow(axes, start, end, colour="black"):
+    style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", xy=end, xytext=start, arrowprops=style)

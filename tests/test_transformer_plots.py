@@ -4,6 +4,7 @@ import re
 import time
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -189,6 +190,22 @@ def test_position_slider_at_its_ends(first, second):
 def test_the_table_is_a_described_picture():
     picture = transformer_plots.table_picture()
     assert isinstance(picture, plots.Picture) and picture.size == (640, 360) and "left columns" in picture.alt
+
+
+# The whole model
+
+
+def test_the_sketch_has_the_parts_of_the_blocks_in_their_order():
+    picture = transformer_plots.model_sketch()
+    encoder, decoder = picture.alt.split("Decoder:")
+    assert isinstance(picture, plots.Picture) and picture.size == (740, 660)
+    assert "norm, self-attention, sum, norm, feed-forward, sum; a last norm" in encoder
+    assert (
+        "norm, causal self-attention, sum, norm, cross-attention, sum, norm, feed-forward, sum; a last norm" in decoder
+    )
+    for stack, cross in ((encoder, False), (decoder, True)):
+        block = transformer.TransformerBlock(2, 4, cross_attention=cross)
+        assert stack.count("norm, ") == sum(isinstance(x, keras.layers.LayerNormalization) for x in block._layers)
 
 
 # Speed
