@@ -274,9 +274,9 @@ for name, allowed in masks.items():
 
 # %% [markdown]
 # Step 5 was changed (the sixth number), and moves most itself, since its own input is handed on. With the causal mask
-# nothing before it moves, to the last bit. With the mask
-# that is off by one, step 4 already knows. Such a model gets a wonderful loss in training, since the answer stands
-# before its eyes, and writes nonsense, because when it writes there is no future to copy from.
+# nothing before it moves, to the last bit. With the mask that is off by one, step 4 already knows. Such a model gets a
+# wonderful loss in training, since the answer stands before its eyes, and writes nonsense, because when it writes there
+# is no future to copy from.
 #
 # Now the same on the trained model, for every step of the target, and eight zeros of padding behind the source:
 
@@ -327,6 +327,9 @@ check.between("transformer/bag_english", best["4 March 2021"])
 check.between("transformer/bag_chinese", best["2021年3月4日"])
 
 # %% [markdown]
+# The causal mask of the last section changes this: a decoder of several blocks that may not look ahead can learn
+# from its mask where a token stands, and gets along without positions surprisingly well (Haviv et al., 2022).
+#
 # (The model in the documents does not even have a bag. Its `call` looks up embeddings and applies a last matrix; no
 # attention layer is ever called, so each position sees itself and nothing else.)
 #
@@ -505,11 +508,15 @@ check.close(my_block(x, weights, 3, my_causal_mask(5)), block(x, attention_mask=
 # of zeros hands on what it got, for it can only add. A concatenation, as in the documents' listing, hands on something
 # twice as wide, and a second block would not even fit on the first.
 
+
 # %%
+def gelu(values):
+    return keras.activations.gelu(values, approximate=True)
+
+
 layers = keras.layers
 norms = [layers.LayerNormalization(epsilon=1e-5) for _ in range(2)]
 look = layers.MultiHeadAttention(num_heads=3, key_dim=2)
-gelu = lambda values: keras.activations.gelu(values, approximate=True)  # noqa: E731
 wide, narrow = layers.Dense(24, activation=gelu), layers.Dense(6)
 stream = keras.Input((5, 6))
 normed = norms[0](stream)
@@ -548,7 +555,10 @@ def through(blocks, wiring, x, nudges):
 
 def gradient_lengths(blocks, wiring, x, direction):  # -> one length for each block
     none = ops.zeros((len(blocks), *x.shape))
-    outcome = lambda nudges: through(blocks, wiring, x, nudges) * direction  # noqa: E731
+
+    def outcome(nudges):
+        return through(blocks, wiring, x, nudges) * direction
+
     gradient = ops.convert_to_numpy(compiled.input_gradient(outcome, none))
     return np.sqrt((gradient**2).sum(axis=(1, 2, 3)))
 
@@ -596,7 +606,8 @@ check.between("transformer/alike_pre_norm", alike["pre-norm"][0])
 
 # %% [markdown]
 # Without sums all ten tokens have become one vector after three blocks: each block only takes means, and nothing brings
-# back what stood there. The residual connection does.
+# back what stood there. The residual connection does. (Dong et al., 2021, prove it: in attention alone the tokens
+# become one doubly exponentially fast with depth; sums stop that, and so do feed-forward parts.)
 #
 # Pre-norm or post-norm? Xiong et al. (2020) derive that in a fresh post-norm model the gradients near the *output* are
 # large, so that a high learning rate is unsafe until they have settled. Hence the *warm-up*: the rate starts near 0 and
@@ -605,7 +616,15 @@ check.between("transformer/alike_pre_norm", alike["pre-norm"][0])
 #
 # ## Encoder, decoder, cross-attention
 #
-# The whole model (Vaswani et al., 2017, figure 1) is two stacks of blocks:
+# The whole model (Vaswani et al., 2017, figure 1, there with post-norm) is two stacks of blocks:
+
+# %%
+plots.show(transformer_plots.model_sketch())
+
+# %% [markdown]
+# Read it from below. Black is the way through the parts, blue the residual path around them: from the embedding to the
+# last norm a token's vector is only ever added to. The two stacks touch in one place, the cross-attention of each
+# decoder block. So there are three kinds of attention:
 #
 # | attention | queries from | keys and values from | mask |
 # |---|---|---|---|
@@ -700,8 +719,9 @@ check.between("transformer/dates_zh_exact", exact["zh"])
 # ## What do the heads do?
 #
 # A map shows where a head looks, not whether it matters. Jain and Wallace (2019) found quite different weights that
-# lead to the same answer. A better question is an experiment: silence one head, by setting the rows
-# of $W_o$ that read it to 0, and count the dates that are still right.
+# lead to the same answer. Wiegreffe and Pinter (2019) replied that this alone does not make a map worthless: it depends
+# on what one calls an explanation, and has to be tested. So test: silence one head, by setting the rows of $W_o$ that
+# read it to 0, and count the dates that are still right.
 
 
 # %%
@@ -743,6 +763,10 @@ check.between("transformer/worst_layer", min(whole.values()))
 # 88 % stay right without the first or the second block's cross-attention, 58 % without the encoder's first block, 10 %
 # without the decoder's look at its own text in block 1, and all without that in block 2. A striking map is no proof of
 # importance. (Nor is this the last word: a model trained without the part might do well.)
+#
+# Large models for translation are alike: Michel et al. (2019) took away a large share of the heads after training and
+# lost little, least in self-attention and most in cross-attention; Voita et al. (2019) closed 38 of the 48 heads of an
+# encoder by trained gates and lost 0.15 BLEU.
 #
 # ## What the documents got wrong
 #
@@ -892,8 +916,9 @@ check.exercise("09.4 weights", count_weights, test_count, hint="A decoder block 
 
 # %%
 models = ["vaswani2017", "bahdanau2015", "radford2019"]
-parts = ["ba2016", "xiong2020", "he2016", "hendrycks2016", "srivastava2014", "jain2019"]
-corrections.references([*models, *parts])
+parts = ["ba2016", "xiong2020", "he2016", "hendrycks2016", "srivastava2014", "dong2021", "haviv2022"]
+maps = ["jain2019", "wiegreffe2019", "michel2019", "voita2019"]
+corrections.references([*models, *parts, *maps])
 
 # %% [markdown]
 # **Where to go next:** chapter 10 keeps the decoder alone, without cross-attention, and trains it to write poems.
