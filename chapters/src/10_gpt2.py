@@ -97,8 +97,9 @@ gpt2_plots.StreamBox(writer, prompt="春风", form="7x4", seed=3)
 #
 # $$p(x_1, \dots, x_T) = p(x_1)\, p(x_2 \mid x_1)\, p(x_3 \mid x_1, x_2) \cdots p(x_T \mid x_1, \dots, x_{T-1}).$$
 #
-# Each factor sees *all* earlier tokens. The documents say that a model predicts "from the step before". Take a
-# language of three words and four sentences:
+# Each factor sees *all* earlier tokens. (The course grew out of five texts on AIGC, called *the documents* here; one of
+# them sets out to build GPT-2, and we shall meet its faults.) That document says that a model predicts "from the step
+# before". Take a language of three words and four sentences:
 #
 # | sentence | probability |
 # |---|---|
@@ -114,40 +115,53 @@ gpt2_plots.StreamBox(writer, prompt="春风", form="7x4", seed=3)
 language = {"sun rain sun": 0.4, "sun rain wind": 0.1, "wind rain wind": 0.4, "wind rain sun": 0.1}
 
 
-def toy_chance(language, before, word, memory):
-    """p(word | the last ``memory`` words of ``before``), by counting."""
-    seen = {}
+def toy_cost(language, memory):  # -> nats a sentence, for a model that remembers `memory` words
+    contexts, runs = Counter(), Counter()
     for sentence, share in language.items():
         words = sentence.split()
-        if words[max(len(before) - memory, 0) : len(before)] == before[max(len(before) - memory, 0) :]:
-            seen[words[len(before)]] = seen.get(words[len(before)], 0) + share
-    return seen[word] / sum(seen.values())
-
-
-def toy_cost(language, memory):  # -> nats a sentence
-    return -sum(
-        share * np.log(toy_chance(language, words[:k], words[k], memory))
-        for sentence, share in language.items()
-        for words in [sentence.split()]
-        for k in range(3)
-    )
+        for place, word in enumerate(words):
+            context = (place, *words[max(place - memory, 0) : place])
+            contexts[context] += share
+            runs[context, word] += share
+    return -sum(share * np.log(share / contexts[context]) for (context, _), share in runs.items())
 
 
 for memory in (1, 2):
     nats = toy_cost(language, memory)
     print(f"memory {memory}: {nats:.3f} nats a sentence, perplexity {np.exp(nats / 3):.3f} a word")
+print(f"forgetting costs {toy_cost(language, 1) - toy_cost(language, 2):.3f} nats")
 check.close(toy_cost(language, 2), -sum(p * np.log(p) for p in language.values()), name="full memory, entropy")
 
 # %% [markdown]
-# With full memory the cost is the entropy of the language: no model can do better. One word of memory costs 0.193 nats
-# more, for ever, however long it trains.
+# The function counts how often each word follows what is remembered, and adds up $-\log p$ with the shares as weights.
+# With full memory the cost is the entropy of the language: no model can do better. With one word of memory it stays
+# 0.193 nats higher for ever, however long the model trains.
 #
 # ## Perplexity
 #
 # The cost of a token is $-\log p$, in *nats*. The loss is the mean over tokens; *perplexity* is $e^{\text{loss}}$, the
-# number of equally likely tokens among which a model would be as unsure. Text is its own target: no labels are needed.
+# number of equally likely tokens among which a model would be as unsure. **By hand:** three equally likely tokens cost
+# $\ln 3 = 1.099$ nats each, and $e^{1.099} = 3$. Text is its own target: no labels are needed.
 #
-# One document writes the loss as $y_t \log p$, with $y_t$ the token itself. But a token's number is a name. Number the
+# A network gives logits, so softmax and logarithm are taken in one step: $\log p_i = z_i - \ln \sum_j e^{z_j}$.
+
+
+# %%
+def my_loss(logits, targets):  # [B, T, V], [B, T] -> nats a token
+    lowered = logits - logits.max(-1, keepdims=True)  # or a large logit would overflow
+    log_p = lowered - np.log(np.exp(lowered).sum(-1, keepdims=True))
+    return -np.take_along_axis(log_p, targets[..., None], -1).mean()
+
+
+rng = np.random.default_rng(0)
+raw, targets = rng.normal(size=(2, 5, 7)).astype("float32"), rng.integers(0, 7, (2, 5))
+theirs = keras.losses.sparse_categorical_crossentropy(targets, raw, from_logits=True)
+check.close(my_loss(raw, targets), ops.mean(theirs), name="Keras'")
+check.close(my_loss(raw + 7, targets), my_loss(raw, targets), name="7 added to all logits")
+check.close(my_loss(np.zeros((1, 1, 3)), np.zeros((1, 1), int)), np.log(3), name="three equal ones")
+
+# %% [markdown]
+# The document writes the loss as $y_t \log p$, with $y_t$ the token itself. But a token's number is a name. Number the
 # words otherwise, and the formula changes, though nothing has happened. And its listing takes logits for probabilities:
 # to add 7 to all logits changes no probability, and so must change no loss.
 
@@ -165,9 +179,13 @@ for shift in (0, 7):
     print(f"logits plus {shift}: as written {losses[0]:.3f}, from_logits=True {losses[1]:.3f}")
 
 # %% [markdown]
-# Now real numbers. The data are 36,405 regular poems of the Tang dynasty (618 to 907): four or eight lines, all of five
-# or all of seven characters. Two marks in front say which (⑤④: five characters, four lines), so form is something that
-# one can ask for. Versions of one poem lie in one part, so that no test poem was trained on in another copy.
+# (On TensorFlow the last loss as written is $\ln 3$ again: it cuts the supposed probabilities 7.9, 7.1 and 7.1 at 1,
+# and the three look alike. The other backends divide by their sum and get another wrong number.)
+#
+# Now real text. The data are 36,405 poems of the Tang dynasty (618 to 907) of regular *shape*: four or eight lines, all
+# of five or all of seven characters. (Whether rhyme and tones follow the rules was not asked.) Two marks in front say
+# which shape (⑤④: five characters, four lines), so form is something that one can ask for. Versions of one poem lie in
+# one part, so that no test poem was trained on in another copy.
 
 # %%
 data = load_poems()
@@ -179,29 +197,36 @@ gpt2_plots.poems_list([famous], title="Wang Zhihuan, On Stork Tower")
 
 # %% [markdown]
 # "The white sun leans on the mountains and is gone, / the Yellow River flows into the sea. / You want to see a thousand
-# miles? / Climb one more storey." Even lines rhyme (*liú*, *lóu*), and level and oblique tones alternate.
+# miles? / Climb one more storey." Even lines rhyme (*liú*, *lóu*). A Chinese syllable is also spoken in a *tone*. The
+# poets told two kinds apart: *level* (today mostly the first and second tone, ā and á) and *oblique* (the third and
+# fourth, ǎ and à; and what then ended in p, t or k). Where the rules are kept, characters 2 and 4 of a line, and 4 and
+# 6, are of different kinds, and so are 2 and 2, 4 and 4, 6 and 6 of the two lines of a pair.
 #
 # How many nats does a character of a held-out poem cost? The yardsticks count runs of characters (*n-grams*, with
 # Kneser-Ney smoothing, which lends probability to runs that were never seen; Chen and Goodman, 1999).
 
 # %%
-train_rows, test_rows = (writer.encode(part.texts, part.forms)[:, 1:] for part in (data.train, data.test))
+some = np.random.default_rng(0).permutation(len(data.test))[: sizes.test_poems]
+held_texts, held_forms = ([part[k] for k in some] for part in (data.test.texts, data.test.forms))
+train_rows = writer.encode(data.train.texts, data.train.forms)[:, 1:]
+test_rows = writer.encode(held_texts, held_forms)[:, 1:]
 counted = writer.is_character(test_rows)
 nats = {"uniform guess": np.log(len(writer.vocabulary))}
 for order in (1, 2, 3):
     ngram = NGram(order).fit(train_rows)
     nats[f"{order}-gram"] = -ngram.log_probabilities(test_rows)[counted].mean()
 trigram = ngram
-some = np.random.default_rng(0).permutation(len(data.test))[: sizes.test_poems]
-nats["GPT-2"] = writer.nats([data.test.texts[k] for k in some], [data.test.forms[k] for k in some])
+nats["GPT-2"] = writer.nats(held_texts, held_forms)
+print(f"{len(some):,} held-out poems")
 for name, value in nats.items():
     print(f"{name:14} {value:.2f} nats a character, perplexity {np.exp(value):7.0f}")
 check.between("gpt2/poet_nats", nats["GPT-2"])
 check.between("gpt2/poet_gain", nats["3-gram"] - nats["GPT-2"])
 
 # %% [markdown]
-# Marks and stops do not count here: they are nearly free, and would flatter everybody. A perplexity of about a
-# hundred is no failure. Poems are meant to surprise.
+# All are scored on the same poems. Marks and stops do not count: they are nearly free, and would flatter everybody.
+# Read the last column as a choice: the network is as unsure as if it had to pick among so many equally likely
+# characters. That is far from certainty, and no failure. Poems are meant to surprise.
 #
 # ## Tokens that are bytes
 #
@@ -267,12 +292,34 @@ widgets.explore(
 # become one token early; a word that the training text lacked still comes out, in pieces. **Question:** after how many
 # merges is 明 (*bright*) one token?
 #
-# A warning follows. Fewer tokens a text means more nats a token, so the *perplexity of two tokenisers cannot be
+# A new text is cut by the merges that were learnt, word by word: of all pairs in a word that are known, the one that
+# was learnt *first* is merged, until none is left.
+
+
+# %%
+def my_encode(text, merges):  # -> list of tokens
+    rank = {pair: number for number, pair in enumerate(merges)}
+    tokens = []
+    for word in bpe.pretokenise(text):
+        word = tuple(bpe.in_characters(word))
+        while known := [pair for pair in pairwise(word) if pair in rank]:
+            word = my_merge(word, min(known, key=rank.get))
+        tokens += word
+    return tokens
+
+
+for text in ("The function returns 明月, a string.", "naïve 🙂", python.test[:2000]):
+    tokens = my_encode(text, tokeniser.merges)
+    assert [tokeniser.ids[token] for token in tokens] == tokeniser.encode(text), "the tokens differ"
+print(my_encode("The function returns 明月.", tokeniser.merges))
+
+# %% [markdown]
+# A warning. Fewer tokens a text means more nats a token, so the *perplexity of two tokenisers cannot be
 # compared*. Nats a character can.
 #
 # ## The network
 #
-# GPT-2 is the decoder of chapter 09 without anything to translate: no encoder, no cross-attention (the documents give
+# GPT-2 is the decoder of chapter 09 without anything to translate: no encoder, no cross-attention (the document gives
 # it both). Token and position embeddings are added; each block does $x \leftarrow x + \text{attention}(\text{norm}(x))$
 # and $x \leftarrow x + \text{feed-forward}(\text{norm}(x))$; a last norm; logits. Here is all of it, for one row of
 # tokens. The weights are the poet's.
@@ -306,14 +353,17 @@ def my_attention(x, layer):  # [T, D] -> [T, D]
     return dense(found.swapaxes(0, 1).reshape(x.shape), layer.output_projection)
 
 
+def my_feed_forward(x, layer):  # [T, D] -> [T, D]
+    return dense(gelu(dense(x, layer.widen)), layer.narrow)
+
+
 # %%
 def my_gpt2(model, ids):  # [T] -> [T, V]
     table, places = (numbers(layer.embeddings) for layer in (model.token_embedding, model.position_embedding))
     x = table[ids] + places[: len(ids)]
     for block in model.blocks:
         x = x + my_attention(layer_norm(x, block.attention_norm), block.attention)
-        wide = gelu(dense(layer_norm(x, block.feed_forward_norm), block.feed_forward.widen))
-        x = x + dense(wide, block.feed_forward.narrow)
+        x = x + my_feed_forward(layer_norm(x, block.feed_forward_norm), block.feed_forward)
     return layer_norm(x, model.norm) @ table.T  # the table again: tied
 
 
@@ -323,7 +373,7 @@ check.close(my_gpt2(writer.model, row), logits, tolerance=1e-4, name="logits")
 
 # %% [markdown]
 # The last line uses the embedding table a second time, as the output layer (*tied*; Press and Wolf, 2017). A token is
-# likely if its embedding points where the text points. The documents' listing learns a second table. Count what that
+# likely if its embedding points where the text points. The document's listing learns a second table. Count what that
 # costs: a block has $12 D^2 + 13 D$ weights, and a table $V D$.
 
 
@@ -336,11 +386,15 @@ def my_num_weights(vocabulary_size, context_length, num_layers, width, tied=True
 config = writer.model.config
 mine = my_num_weights(config.vocabulary_size, config.context_length, config.num_layers, config.hidden_dim)
 check.close(mine, writer.model.count_params(), name=f"the poet's {mine:,} weights")
-for name, tied in {"tied": True, "two tables": False}.items():
-    print(f"GPT-2 small, {name:11} {my_num_weights(50257, 1024, 12, 768, tied):,}")
+two_tables = my_num_weights(50257, 1024, 12, 768, tied=False)
+for name, num_layers, width in (("small", 12, 768), ("medium", 24, 1024), ("large", 36, 1280), ("XL", 48, 1600)):
+    count = my_num_weights(50257, 1024, num_layers, width)
+    print(f"GPT-2 {name:7} {num_layers} blocks, width {width:5,}: {count:13,} weights")
+print(f"GPT-2 small with two tables:       {two_tables:13,} weights")
 
 # %% [markdown]
-# 124 million: the smallest GPT-2, to the last weight, and nobody had to build it. A second table would add 31 %.
+# The four sizes of GPT-2, to the last weight, and nobody had to build them: 124 million to 1.56 billion. (The paper's
+# own table is lower; its authors corrected it later.) A second table would add 31 % to the smallest.
 #
 # Two more details. Weights start normal with deviation 0.02, and those that write into the stream $x$ with
 # $0.02 / \sqrt{2L}$: $2L$ independent additions make a variance $2L$ times as large, and the factor takes that back.
@@ -361,7 +415,7 @@ assert not any("cross" in weight.path for weight in writer.model.weights)
 # ## Training, live
 #
 # An English model of characters, small enough to train while you watch. Inputs and targets are the same text, shifted
-# by one (the listing in the documents forgets to); the loss gets logits and is told so.
+# by one (the document's listing forgets to); the loss is `my_loss`, and starts near $\ln V$, a uniform guess.
 
 # %%
 letters = Vocabulary(characters(python.train))
@@ -378,11 +432,14 @@ keras.utils.set_random_seed(0)
 small = gpt2.GPT2Config(len(letters), context, sizes.num_layers, 4, sizes.hidden_dim)
 english = gpt2.GPT2(small)
 first = english.blocks[0].feed_forward
-print(
-    f"{english.count_params():,} weights; deviations",
-    [float(np.std(numbers(k.kernel))) for k in (first.widen, first.narrow)],
-)
-calm = gpt2_plots.always_cutting(0.8, 100, 0.999)
+deviations = ", ".join(f"{np.std(numbers(layer.kernel)):.4f}" for layer in (first.widen, first.narrow))
+print(f"{english.count_params():,} weights; deviations of the first block's feed-forward matrices {deviations}")
+start = english(inputs[:8])
+check.close(my_loss(numbers(start), targets[:8]), english.compute_loss(None, targets[:8], start), name="first loss")
+print(f"a uniform guess: {np.log(len(letters)):.3f} nats, the first loss: {my_loss(numbers(start), targets[:8]):.3f}")
+
+# %%
+calm = sampling.Sampler(0.8, top_k=100, top_p=0.999)
 english.compile(recipes.transformer_optimizer(sizes.steps, peak=3e-3), jit_compile=False)
 history = training.fit(
     english,
@@ -393,8 +450,10 @@ history = training.fit(
 )
 
 # %% [markdown]
-# On the left the loss in nats a character, on the right what the model writes after *The*, always with the same random
-# numbers. First come spaces and frequent letters, then word lengths, then words. Is it better than counting?
+# On the left two curves: the loss in nats a character, which falls, and the accuracy, which rises: the share of
+# characters that the model held for the most probable. On the right what the model writes after *The*, always with the
+# same random numbers. First come spaces and frequent letters, then word lengths, then words. Is it better than
+# counting?
 
 # %%
 held = letters.encode([python.test])[0]
@@ -413,7 +472,7 @@ check.between("gpt2/english_gain", english_nats["5-gram"] - english_nats["GPT-2,
 # Held-out chapters of the same reference. Trained so briefly, the network loses to the 5-gram, which knows 300,000
 # characters by heart; it also begins each window with nothing to look at. Without such a baseline a loss means nothing.
 #
-# What was trained here is this model, from random weights. One document calls such a run *fine-tuning*; that would need
+# What was trained here is this model, from random weights. The document calls such a run *fine-tuning*; that would need
 # a model that had been trained before.
 
 # %%
@@ -431,8 +490,11 @@ widgets.explore(
 #
 # ## Choosing a token
 #
-# The documents announce text and never write any: there is no loop and no way to choose. Each way is a function of
-# logits that gives logits; what is ruled out gets $-\infty$, or nearly.
+# The document announces text and never writes any: there is no loop and no way to choose. Chapter 06 searched for the
+# most probable sentence with a beam. There few translations are right. A poem has no right continuation, and the most
+# probable texts are dull and repeat themselves (Holtzman et al., 2020). So tokens are *drawn*, from a distribution that
+# was reshaped first. Each way to reshape is a function of logits that gives logits; what is ruled out gets $-\infty$,
+# or nearly.
 #
 # - **Temperature** $\tau$: divide by it. Below 1 sharper, above 1 flatter, near 0 greedy.
 # - **Top-k** (Fan et al., 2018): keep the $k$ best.
@@ -440,6 +502,10 @@ widgets.explore(
 #   where the model is unsure, few where it is sure.
 # - **Repetition penalty** (Keskar et al., 2019): divide the positive logits of tokens already seen, multiply the
 #   negative ones.
+#
+# Then the draw: lay the probabilities end to end on the line from 0 to 1, throw a random number, and take the token in
+# whose piece it falls. **By hand:** probabilities 0.5, 0.3 and 0.2 reach up to 0.5, 0.8 and 1; the number 0.6 picks the
+# second.
 
 
 # %%
@@ -468,6 +534,10 @@ def my_penalty(logits, seen, penalty):
     return np.where(seen > 0, np.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
+def my_draw(logits, chance):  # [B, V], [B] in [0, 1) -> [B]
+    return (np.cumsum(softmax(logits), -1) > chance[:, None]).argmax(-1)  # the first that reaches beyond
+
+
 # %%
 rng = np.random.default_rng(0)
 some_logits = rng.normal(scale=2, size=(3, 50)).astype("float32")
@@ -479,18 +549,22 @@ for name, mine, theirs in (
     ("repetition", my_penalty(some_logits, seen, 1.3), sampling.penalise_repetition(some_logits, seen, 1.3)),
 ):
     check.close(softmax(mine), softmax(numbers(theirs)), name=name)
+chance = rng.random(len(some_logits)).astype("float32")
+check.close(my_draw(some_logits, chance), sampling.draw(some_logits, chance), name="draw")
+check.close(my_draw(np.log([[0.5, 0.3, 0.2]]), np.array([0.6])), np.array([1]), name="by hand")
 draws = [sampling.sample(some_logits[0], 0.7, top_k=5, seed=seed) for seed in (1, 1, 2, 3)]
 print("same seed, same token:", draws)
 
 # %% [markdown]
 # Probabilities are compared, since a constant added to all logits changes none of them. (The penalty itself looks at
 # the sign of a logit, so it does depend on that constant: its weak point.) A `Sampler` applies penalty, temperature,
-# top-k and top-p in this order and then draws. One document wants to cure randomness by training several times; but it
+# top-k and top-p in this order and then draws. The document wants to cure randomness by training several times; but it
 # is set here, when a token is drawn, by the seed and these numbers.
 #
 # Now on one real distribution: what follows 床前明月, *before the bed, bright moon-*? Every schoolchild in China
 # knows 光, *light*. The older text of Li Bai's poem, which the model was trained on, has 床前看月光, *before the bed,
-# looking at the moonlight*; so the model does not know the famous wording and would rather have 夜, *night*.
+# looking at the moonlight*; so the famous wording is new to it. Where does 光 come in its list, and what would it
+# rather have?
 
 # %%
 widgets.explore(
@@ -527,8 +601,9 @@ for heat in heats:
 plots.show_curves(scores, x=heats, xlabel="temperature", ylabel="share", title="Quatrains of seven")
 
 # %% [markdown]
-# Low temperatures keep the rules and say the same things again (few distinct pairs of characters); high ones are never
-# dull and break the rhyme first. There is no best value, only a choice.
+# Three curves are rules kept: form, tones, rhyme. One, *distinct*, is variety: different pairs of characters among all
+# pairs. From left to right variety rises and the rules give way, rhyme before the others. At a low temperature the
+# model says the same things again; at a high one it is never dull. There is no best value, only a choice.
 #
 # ## The cache
 #
@@ -545,7 +620,8 @@ for layer, (before, after) in enumerate(zip(short[::2], long[::2], strict=True))
 # %% [markdown]
 # So keep them. With the *key-value cache* a step computes query, key and value of the new token alone, appends key and
 # value, and attends to all that is kept. $T$ tokens then cost $T$ single-token passes, not
-# $1 + 2 + \dots + T \approx T^2 / 2$. The price is memory: $2 \cdot L \cdot T \cdot D$ numbers a text. The plain loop:
+# $1 + 2 + \dots + T \approx T^2 / 2$. The price is memory: $2 \cdot L \cdot T \cdot D$ numbers a text. The plain loop,
+# which always takes the most probable token:
 
 
 # %%
@@ -557,11 +633,55 @@ def my_slow_loop(model, ids, forbidden, end):  # [T] -> the row written on greed
     return ids
 
 
-greedy_row = my_slow_loop(writer.model, writer.prompt("白日", "5x4"), writer.forbidden, END)
-slow_text = writer.decode([greedy_row])[0]
-cold = gpt2_plots.always_cutting(1.0, 1, 0.999)
-assert writer.write("5x4", "白日", sampler=cold) == [slow_text]
-gpt2_plots.poem_view(slow_text, given="白日", title="Greedy, by the slow loop and by the cached one")
+slow_row = my_slow_loop(writer.model, writer.prompt("白日", "5x4"), writer.forbidden, END)
+gpt2_plots.poem_view(writer.decode([slow_row])[0], given="白日", title="Greedy, by the slow loop")
+
+# %% [markdown]
+# And one step with what is kept: a list of keys and values for each block. No mask is needed, since what lies ahead is
+# not there yet.
+
+
+# %%
+def my_look(x, layer, kept):  # [D], list of (key, value) of the tokens so far -> [D]; the new pair joins the list
+    kept.append((dense(x, layer.key), dense(x, layer.value)))
+    shape = (len(kept), layer.num_heads, -1)
+    keys, values = (np.reshape(part, shape) for part in zip(*kept, strict=True))  # [T, H, D/H]
+    query = dense(x, layer.query).reshape(shape[1:])
+    weights = softmax((keys * query).sum(-1).T / np.sqrt(query.shape[-1]))  # [H, T]
+    found = (weights.T[..., None] * values).sum(0)  # [H, D/H]
+    return dense(found.reshape(-1), layer.output_projection)
+
+
+def my_step(model, token, kept):  # id of one token, a list for each block -> [V]
+    table, places = (numbers(layer.embeddings) for layer in (model.token_embedding, model.position_embedding))
+    x = table[token] + places[len(kept[0])]
+    for block, pairs in zip(model.blocks, kept, strict=True):
+        x = x + my_look(layer_norm(x, block.attention_norm), block.attention, pairs)
+        x = x + my_feed_forward(layer_norm(x, block.feed_forward_norm), block.feed_forward)
+    return layer_norm(x, model.norm) @ table.T
+
+
+# %%
+def my_cached_loop(model, ids, forbidden, end):  # as my_slow_loop
+    kept = [[] for _ in model.blocks]
+    logits = [my_step(model, token, kept) for token in ids][-1]
+    while ids[-1] != end and len(ids) < model.config.context_length:
+        logits[list(forbidden)] = -np.inf
+        ids = np.append(ids, logits.argmax())
+        logits = my_step(model, ids[-1], kept)
+    return ids
+
+
+kept = [[] for _ in writer.model.blocks]
+steps = np.array([my_step(writer.model, token, kept) for token in row])
+check.close(steps, logits, tolerance=1e-4, name="logits, token by token")
+cached_row = my_cached_loop(writer.model, writer.prompt("白日", "5x4"), writer.forbidden, END)
+check.close(cached_row, slow_row, name="the poem of the slow loop")
+written = writer.write("5x4", "白日", sampler=sampling.Sampler(top_k=1, top_p=0.999))
+assert written == writer.decode([slow_row]), "the package writes another poem"
+
+# %% [markdown]
+# All three write the same poem. Now the clock, on the package's two loops:
 
 # %%
 seconds, texts = {}, {}
@@ -597,11 +717,11 @@ print(f"3-gram, asked for four lines of five: {share:.0%} in form", *(poem[:24] 
 report
 
 # %% [markdown]
-# Form it keeps nearly always. (Shuffling keeps the form as well, so it is no floor there.) The tones it keeps more
-# strictly than the poets, and pays with variety: fewer different pairs of characters, for a temperature of 0.8 favours
-# what is usual. Rhyme is harder: the model sees characters, never sounds, and must learn by heart which of them rhyme;
+# Form it keeps nearly always. (Shuffling keeps the form as well, so it is no floor there.) For tones and for different
+# pairs of characters compare it with the poets: a temperature of 0.8 favours what is usual, and that is more rule and
+# less variety. Rhyme is harder: the model sees characters, never sounds, and must learn by heart which of them rhyme;
 # it stands far above chance and below the poets. Real poems miss 100 % in rhyme, since sounds have shifted in twelve
-# centuries, and in tones, since many poets did not follow that rule. The documents would score such text with BLEU, but
+# centuries, and in tones, since many poets did not follow that rule. The document would score such text with BLEU, but
 # BLEU needs a reference, and a poem that nobody has written yet has none.
 #
 # The 3-gram mostly falls back on pairs and single characters, since most runs of three it never saw; and after two
@@ -625,7 +745,7 @@ gpt2_plots.poems_list(ten, title="Ten poems, unselected")
 
 # %%
 index = poem_scores.training_index()
-real = [data.test.texts[k] for k in some[: len(written)]]
+real = held_texts[: len(written)]
 copies = {
     name: [index.longest_run(poem) for poem in texts] for name, texts in {"written": written, "real": real}.items()
 }
@@ -636,9 +756,9 @@ print(f"from {data.train.authors[worst.source]}, {data.train.titles[worst.source
 check.between("gpt2/copied_mean", np.mean([copy.length for copy in copies["written"]]))
 
 # %% [markdown]
-# The two curves lie close: most poems share three or four characters in a row with a training poem. A bump of the
-# written ones at five or seven would mean whole lines learned by heart. Stops are left out, so a run can cross lines.
-# The longest copy is printed with its source, as anyone who publishes such text should check.
+# See whether the two curves lie close. Nearly every poem shares a few characters in a row with a training poem; a bump
+# of the written ones at five or seven would mean whole lines learned by heart. Stops are left out, so a run can cross
+# lines. The longest copy is printed with its source, as anyone who publishes such text should check.
 #
 # ## An acrostic
 #
@@ -659,6 +779,13 @@ widgets.explore(
 # given character only when it gets there, and makes the best of it.
 #
 # ## The released GPT-2
+#
+# GPT-2 (Radford et al., 2019) is this network in the four sizes counted above. It was trained on *WebText*, the text of
+# pages that had been linked on Reddit and liked there (3 points or more): over 8 million pages, 40 GB. What the paper
+# showed was not a new network, but what so much text teaches one that is trained for no task (*zero-shot*): asked in
+# words, the largest model answered questions about a text as well as three of four systems that had learned from
+# 127,000 examples, and it predicted seven of eight collections of text better than any model before, without training
+# on them.
 #
 # The weights that OpenAI released have exactly this shape, and `gpt2.load_hugging_face` reads them: download the folder
 # `openai-community/gpt2` once (124 million numbers of four bytes, half a gigabyte), set `GPT2_FOLDER` to it, and run
@@ -682,7 +809,9 @@ corrections.table("10")
 
 # %% [markdown]
 # C2 is the one to remember: a language model that sees only the step before is a 2-gram. C27 is the one to avoid: a
-# number introduced by "suppose" is no result. All numbers above come out of cells.
+# number introduced by "suppose" is no result. All results above come out of cells or name
+# their source. (C10, which C26 names, stands in the
+# table of chapter 09: the listing's model never calls its attention.)
 #
 # ## Exercises
 #
@@ -710,7 +839,8 @@ check.exercise("10.1 bits a byte", bits_per_byte, test_bits_per_byte, hint="Sum 
 
 # %% [markdown]
 # **2. Another way to cut.** Keep the tokens that have at least the share $m$ of the best one's probability: with
-# $m = 0.1$ and a best token of 0.3, all from 0.03 on. Rule out the others with $-10^9$.
+# $m = 0.1$ and a best token of 0.3, all from 0.03 on. This is *min-p* (Nguyen et al., 2025; that it writes better than
+# top-p is disputed: arXiv 2506.13681). Rule out the others with $-10^9$.
 
 
 # %% tags=["exercise"]
@@ -805,7 +935,7 @@ check.exercise("10.4 best of n", best_rhymed, test_best_rhymed, hint="Sort out w
 
 # %%
 models = ["radford2018", "radford2019", "vaswani2017", "press2017", "sennrich2016"]
-corrections.references([*models, "fan2018", "holtzman2020", "keskar2019", "kneser1995", "chen1999"])
+corrections.references([*models, "fan2018", "holtzman2020", "keskar2019", "nguyen2025", "kneser1995", "chen1999"])
 
 # %% [markdown]
 # **Where to go next:** `python -m benchmarks.gpt` measures this code against others. Diffusion (chapter 11, in
