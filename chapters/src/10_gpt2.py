@@ -451,7 +451,7 @@ history = training.fit(
 
 # %% [markdown]
 # On the left two curves: the loss in nats a character, which falls, and the accuracy, which rises: the share of
-# characters that the model held for the most probable. On the right what the model writes after *The*, always with the
+# characters that the model had ranked first. On the right what the model writes after *The*, always with the
 # same random numbers. First come spaces and frequent letters, then word lengths, then words. Is it better than
 # counting?
 
@@ -809,9 +809,8 @@ corrections.table("10")
 
 # %% [markdown]
 # C2 is the one to remember: a language model that sees only the step before is a 2-gram. C27 is the one to avoid: a
-# number introduced by "suppose" is no result. All results above come out of cells or name
-# their source. (C10, which C26 names, stands in the
-# table of chapter 09: the listing's model never calls its attention.)
+# number introduced by "suppose" is no result. All results above come out of cells or name their source. (C10, which C26
+# names, stands in the table of chapter 09: the listing's model never calls its attention.)
 #
 # ## Exercises
 #
