@@ -23,6 +23,10 @@ CLOSING = re.compile(
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
+# Hundreds of small functions are compiled for the tests on JAX and run once: optimising them takes longer than it saves.
+LITTLE_OPTIMISED = {"jax": {"XLA_FLAGS": "--xla_backend_optimization_level=0"}}
+
+
 @dataclass(frozen=True)
 class Stage:
     """One run of pytest: its title, arguments and environment variables; ``missing`` says why it cannot run."""
@@ -98,7 +102,8 @@ def unit_tests(backend: str, slow: bool | None = None) -> Stage:
     if backend == "torch" and importlib.util.find_spec("torch") is None:
         return Stage(title, missing="SKIPPED: PyTorch is not installed; `python3 course.py setup torch` adds it")
     order = "--no-loadscope-reorder"  # as tests/conftest.py has them: the slowest files first
-    return Stage(title, ["tests", *PARALLEL, order, *([] if slow else ["-m", "not slow"])], {"KERAS_BACKEND": backend})
+    variables = {"KERAS_BACKEND": backend, **LITTLE_OPTIMISED.get(backend, {})}
+    return Stage(title, ["tests", *PARALLEL, order, *([] if slow else ["-m", "not slow"])], variables)
 
 
 def notebook_stages(variables: dict[str, str], parallel: list[str]) -> list[Stage]:

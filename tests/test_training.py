@@ -48,8 +48,8 @@ def test_pictures_show_curves_samples_and_progress():
     last = shown[-1].alt
     assert "done in" in last and "loss from" in last and "val_mae from" in last and "current samples" in last
     assert shown[-1].size[0] > plots.Picture(plots.png(display._curves("x", wide=False)), "").size[0]
-    assert [len(display.points[name]) for name in ("loss", "mae", "val_loss")] == [18, 18, 3]
-    assert display.points["loss"][-1][0] == display.points["val_loss"][-1][0] == 3
+    assert [len(display.points[name]) for name in ("loss", "mae", "val_loss")] == [15, 15, 3]
+    assert display.points["val_loss"][-1][0] == 3
 
 
 def test_points_are_means_since_the_point_before():
@@ -60,6 +60,16 @@ def test_points_are_means_since_the_point_before():
         display._record(count / 4, count, {"loss": mean, "rate": rate})
     assert display.points["loss"] == [[0.25, 1], [0.5, 2], [0.75, 3], [1, 4]]
     assert [value for _, value in display.points["rate"]] == [9, 8, 7, 6]
+
+
+def test_a_smaller_last_batch_makes_no_tooth():
+    """Losses 3, 2, 1 of batches of 4, 4 and 1: Keras' last mean, 21/9, knows of the sizes; the point would be 2."""
+    display = training.LiveDisplay()
+    display.set_params({"epochs": 1, "steps": 3})
+    display._means, display._next = {"loss"}, np.inf
+    for batch, mean in enumerate([3, 2.5, 21 / 9]):
+        display.on_train_batch_end(batch, {"loss": mean})
+    assert display.points["loss"] == [[1 / 3, 3], [2 / 3, 2]]
 
 
 def test_means_are_known_by_their_metric():
