@@ -23,7 +23,7 @@ CLOSING = re.compile(
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-# Hundreds of small functions are compiled for the tests on JAX and run once: optimising them takes longer than it saves.
+# Hundreds of small functions are compiled for the tests on JAX and run once: optimising them costs more than it saves.
 LITTLE_OPTIMISED = {"jax": {"XLA_FLAGS": "--xla_backend_optimization_level=0"}}
 
 
