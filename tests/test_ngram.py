@@ -161,6 +161,7 @@ def test_samples_follow_the_distribution_and_end():
         (lambda: NGram(discount=np.nan), "discount is nan"),
         (lambda: NGram(vocabulary_size=2), "vocabulary_size is 2"),
         (lambda: NGram().fit([[4]]).probabilities([4.5]), "whole numbers"),
+        (lambda: NGram().fit([[4]]).sample(1, prefix=[4.5]), "whole numbers"),
         (lambda: NGram().probabilities(), "call fit first"),
         (lambda: NGram().log_probabilities([[4]]), "call fit first"),
         (lambda: NGram().fit([4, 5]), r"rows of ids \[N, T\]"),

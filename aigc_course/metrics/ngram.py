@@ -80,8 +80,7 @@ class NGram:
     def probabilities(self, prefix=()):  # [T] -> [V]
         """The distribution of the token that follows ``prefix``, ids without START."""
         self._check_fitted()
-        prefix = _checked(np.reshape(prefix, (1, -1)) if len(prefix) else np.zeros((1, 0), int))[0]
-        self._check_ids(prefix)
+        prefix = self._prefix(prefix)
         kept = self.order - 1
         tokens = [*[START] * kept, *prefix.tolist()][len(prefix) :]
         found = np.full(self.vocabulary_size, self._uniform())
@@ -98,7 +97,7 @@ class NGram:
         self._check_fitted()
         rng, rows = np.random.default_rng(seed), []
         for _ in range(count):
-            row = [int(token) for token in prefix]
+            row = self._prefix(prefix).tolist()
             for chance in rng.random(max_new_tokens):
                 cumulated = np.cumsum(self.probabilities(row))
                 row.append(int(np.searchsorted(cumulated, chance * cumulated[-1], side="right")))
@@ -135,6 +134,11 @@ class NGram:
             )
         if (ids == START).any():
             raise CourseError("A row holds START (1); the model puts it in front itself: encode with start=False.")
+
+    def _prefix(self, prefix):
+        row = _checked(np.reshape(prefix, (1, -1)) if len(prefix) else np.zeros((1, 0), int))[0]
+        self._check_ids(row)
+        return row
 
     def _check_fitted(self):
         if not self._levels:
