@@ -1,6 +1,7 @@
 """Attention: a query looks at every step of a memory and takes a weighted mean of it.
 
-Shapes: B batch, S memory steps, T query steps, D width.   Taught in chapters/06_seq2seq and chapters/09_transformer.
+Shapes: B batch, S memory steps, T query steps, D width, E width of the values.
+  Taught in chapters/06_seq2seq and chapters/09_transformer.
 """
 
 import keras

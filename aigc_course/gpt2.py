@@ -53,15 +53,22 @@ class GPT2Config:
 
     def __post_init__(self):
         for name in ("vocabulary_size", "context_length", "num_layers", "num_heads", "hidden_dim"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"{name} is a whole number from 1 on, not {value!r}.")
+            if not _is_whole(getattr(self, name)) or getattr(self, name) < 1:
+                raise ValueError(f"{name} is a whole number from 1 on, not {getattr(self, name)!r}.")
         if self.hidden_dim % self.num_heads:
             raise ValueError(f"{self.num_heads} heads cannot share a width of {self.hidden_dim}.")
-        if self.intermediate_dim is not None and self.intermediate_dim < 1:
+        if self.intermediate_dim is not None and (not _is_whole(self.intermediate_dim) or self.intermediate_dim < 1):
             raise ValueError(f"intermediate_dim is a whole number from 1 on, or None, not {self.intermediate_dim!r}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout lies in [0, 1), not {self.dropout!r}.")
+        if self.padding_id is not None and self.padding_id not in range(self.vocabulary_size):
+            raise ValueError(f"padding_id lies in 0 to {self.vocabulary_size - 1} or is None, not {self.padding_id!r}.")
+        if not 0 < self.epsilon < np.inf:
+            raise ValueError(f"epsilon is a positive number, not {self.epsilon!r}.")
+
+
+def _is_whole(value):
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 @keras.saving.register_keras_serializable("aigc_course")
@@ -255,7 +262,7 @@ class GPT2(keras.Model):
             List of B int32 arrays: the prompt, and what was written up to ``end_id``.
 
         Raises:
-            ValueError: no prompt, an empty one, ids out of range, or a number of tokens that makes no sense.
+            ValueError: no prompt, an empty one, ids out of range (``end_id`` too), or a number that makes no sense.
         """
         steps = self._writing.write(token_ids, max_new_tokens, sampler, seed, cached, end_id, forbidden)
         return deque(steps, maxlen=1)[0]

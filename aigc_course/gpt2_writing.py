@@ -38,11 +38,13 @@ class Writing:
 
     def write(self, token_ids, max_new_tokens, sampler, seed, cached, end_id, forbidden, every=None):
         """Yield the rows after every ``every`` columns (None: once, at the end)."""
-        if max_new_tokens < 0 or max_new_tokens != int(max_new_tokens):
+        if not 0 <= max_new_tokens < np.inf or max_new_tokens != int(max_new_tokens):
             raise ValueError(f"max_new_tokens is a whole number from 0 on, not {max_new_tokens}.")
-        if every is not None and every < 1:
+        if every is not None and (not 1 <= every < np.inf or every != int(every)):
             raise ValueError(f"every is a whole number from 1 on, not {every}.")
         vocabulary_size = self.model.config.vocabulary_size
+        if end_id is not None and end_id not in range(vocabulary_size):
+            raise ValueError(f"end_id lies in 0 to {vocabulary_size - 1}, or is None; it is {end_id!r}.")
         sheet = _Sheet(_prompts(token_ids, vocabulary_size), int(max_new_tokens), end_id, seed)
         ban = _ban(forbidden, vocabulary_size)
         settings = (bool(cached), sampler.kind, sampler.numbers, ban)

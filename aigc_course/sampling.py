@@ -109,7 +109,7 @@ class Sampler:
     def __post_init__(self):
         if not 0 <= self.temperature < np.inf:
             raise ValueError(f"temperature is 0 or a positive number, not {self.temperature}.")
-        if self.top_k is not None and (self.top_k < 1 or self.top_k != int(self.top_k)):
+        if self.top_k is not None and (not 1 <= self.top_k < np.inf or self.top_k != int(self.top_k)):
             raise ValueError(f"top_k is a whole number from 1 on, or None, not {self.top_k}.")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"top_p lies above 0 and is at most 1, or is None; it is {self.top_p}.")
@@ -183,9 +183,11 @@ def sample(logits, temperature=1.0, top_k=None, top_p=None, seed=0):  # [B, V] -
         int32 NumPy array [B], or one number for one row.
 
     Raises:
-        ValueError: a number out of range, logits that are NaN or infinite, or a row of -inf only.
+        ValueError: a number out of range, logits of another shape, NaN or infinite, or a row of -inf only.
     """
     logits = np.asarray(keras.ops.convert_to_numpy(logits), "float32")
+    if logits.ndim not in (1, 2) or not logits.shape[-1]:
+        raise ValueError(f"The logits must have shape [B, V] or [V], not {list(logits.shape)}.")
     if not np.isfinite(logits.max(axis=-1)).all():
         raise ValueError("There are NaN or inf among the logits; -inf is fine, but not for all tokens of a row.")
     rows, sampler = np.atleast_2d(logits), Sampler(temperature, top_k, top_p)

@@ -71,7 +71,8 @@ class MultiHeadAttention(keras.layers.Layer):
         num_heads: H; it must divide ``hidden_dim``.
         hidden_dim: D.
         dropout: share of what is joined that is set to 0 in training.
-        kernel_initializer, output_initializer: of the matrices of queries, keys and values, and of the last one.
+        kernel_initializer, output_initializer: of the matrices of queries, keys and values, and of the last one, as
+            the others unless told.
 
     Raises:
         ValueError: a width that the heads cannot share.
@@ -90,6 +91,7 @@ class MultiHeadAttention(keras.layers.Layer):
         if num_heads < 1 or hidden_dim < 1 or hidden_dim % num_heads:
             raise ValueError(f"{num_heads} heads cannot share a width of {hidden_dim}.")
         self.num_heads, self.hidden_dim, self.dropout_rate = num_heads, hidden_dim, dropout
+        self.kernel_initializer, self.output_initializer = kernel_initializer, output_initializer
         dense = lambda name, start: keras.layers.Dense(hidden_dim, kernel_initializer=fresh(start), name=name)  # noqa: E731
         self.query, self.key, self.value = (dense(name, kernel_initializer) for name in ("query", "key", "value"))
         self.output_projection = dense("output_projection", output_initializer or kernel_initializer)
@@ -132,6 +134,7 @@ class MultiHeadAttention(keras.layers.Layer):
             "num_heads": self.num_heads,
             "hidden_dim": self.hidden_dim,
             "dropout": self.dropout_rate,
+            **_starts(self),
         }
 
 
@@ -143,6 +146,8 @@ class FeedForward(keras.layers.Layer):
         intermediate_dim: width in between, usually four times D.
         hidden_dim: D.
         dropout: share of the output that is set to 0 in training.
+        kernel_initializer, output_initializer: of the first and of the second matrix; the second as the first unless
+            told.
     """
 
     def __init__(
@@ -156,6 +161,7 @@ class FeedForward(keras.layers.Layer):
     ):
         super().__init__(**options)
         self.intermediate_dim, self.hidden_dim, self.dropout_rate = intermediate_dim, hidden_dim, dropout
+        self.kernel_initializer, self.output_initializer = kernel_initializer, output_initializer
         self.widen = keras.layers.Dense(intermediate_dim, kernel_initializer=fresh(kernel_initializer), name="widen")
         self.narrow = keras.layers.Dense(
             hidden_dim, kernel_initializer=fresh(output_initializer or kernel_initializer), name="narrow"
@@ -176,6 +182,7 @@ class FeedForward(keras.layers.Layer):
             "intermediate_dim": self.intermediate_dim,
             "hidden_dim": self.hidden_dim,
             "dropout": self.dropout_rate,
+            **_starts(self),
         }
 
 
@@ -190,7 +197,8 @@ class TransformerBlock(keras.layers.Layer):
         norm_first: True is pre-norm, ``x + f(norm(x))``; False post-norm, ``norm(x + f(x))``.
         cross_attention: a second attention, at a memory (the decoder's block in translation).
         epsilon: of the layer normalisations.
-        output_initializer: of the two or three matrices that write into the residual stream.
+        kernel_initializer: of all other matrices than those of ``output_initializer``.
+        output_initializer: of the two or three matrices that write into the residual stream; as the others unless told.
     """
 
     def __init__(
@@ -208,8 +216,9 @@ class TransformerBlock(keras.layers.Layer):
     ):
         super().__init__(**options)
         self.num_heads, self.hidden_dim, self.dropout_rate = num_heads, hidden_dim, dropout
-        self.intermediate_dim = intermediate_dim or 4 * hidden_dim
+        self.intermediate_dim = 4 * hidden_dim if intermediate_dim is None else intermediate_dim
         self.norm_first, self.epsilon = norm_first, epsilon
+        self.kernel_initializer, self.output_initializer = kernel_initializer, output_initializer
         starts = {"kernel_initializer": kernel_initializer, "output_initializer": output_initializer}
         norm = lambda name: keras.layers.LayerNormalization(epsilon=epsilon, name=name)  # noqa: E731
         self.attention_norm = norm("attention_norm")
@@ -298,6 +307,7 @@ class TransformerBlock(keras.layers.Layer):
             "norm_first": self.norm_first,
             "cross_attention": self.cross_attention is not None,
             "epsilon": self.epsilon,
+            **_starts(self),
         }
 
 
@@ -342,7 +352,7 @@ class Transformer(Translator):
         **options,
     ):
         super().__init__(**options)
-        if num_layers < 1 or hidden_dim % 2:
+        if not isinstance(num_layers, int | np.integer) or num_layers < 1 or hidden_dim % 2:
             raise ValueError(f"num_layers is 1 or more and hidden_dim even, not {num_layers} and {hidden_dim}.")
         if not all(0 <= rate < 1 for rate in (dropout, word_dropout)):
             raise ValueError(f"dropout and word_dropout lie in [0, 1), not {dropout} and {word_dropout}.")
@@ -455,6 +465,13 @@ class Transformer(Translator):
             x, *new = block.step(x, *cache[pair], at, noted, mask)
             filled += new
         return self._to_logits(x)[:, 0], [positions + 1, *filled]
+
+
+def _starts(layer):
+    """A layer's initialisers as they stand in its settings."""
+    given = {name: getattr(layer, name) for name in ("kernel_initializer", "output_initializer")}
+    is_object = lambda start: isinstance(start, keras.initializers.Initializer)  # noqa: E731
+    return {name: keras.initializers.serialize(start) if is_object(start) else start for name, start in given.items()}
 
 
 def fresh(initializer):

@@ -60,9 +60,15 @@ class Translator(keras.Model):
     plain = ()
 
     def _begin(self, source_vocabulary, target_vocabulary, max_source_length, max_target_length, word_dropout, seed):
-        """What every translator keeps; TypeError for a side that is no ``Vocabulary``."""
+        """What every translator keeps.
+
+        TypeError for a side that is no ``Vocabulary``, ValueError for lengths out of range.
+        """
         if not all(isinstance(side, Vocabulary) for side in (source_vocabulary, target_vocabulary)):
             raise TypeError("Source and target need a Vocabulary each: Vocabulary(tokens).")
+        lengths = max_source_length, max_target_length
+        if not all(isinstance(length, int | np.integer) and length >= 1 for length in lengths):
+            raise ValueError(f"max_source_length and max_target_length are whole numbers from 1 on, not {lengths}.")
         self.source_vocabulary, self.target_vocabulary = source_vocabulary, target_vocabulary
         self.max_source_length, self.max_target_length = max_source_length, max_target_length
         self.word_dropout, self.seed = word_dropout, seed

@@ -281,7 +281,9 @@ def test_saved_and_restored(model, tmp_path):
 @pytest.mark.parametrize("options, words", [
     ({"context_length": 0}, "context_length"), ({"num_layers": 1.0}, "num_layers"), ({"num_heads": True}, "num_heads"),
     ({"num_heads": 4}, "cannot share"), ({"intermediate_dim": 0}, "intermediate_dim"), ({"dropout": 1.0}, "dropout"),
-    ({"dropout": float("nan")}, "dropout"),
+    ({"dropout": float("nan")}, "dropout"), ({"intermediate_dim": 1.5}, "intermediate_dim"),
+    ({"intermediate_dim": float("nan")}, "intermediate_dim"), ({"padding_id": V}, "padding_id"),
+    ({"padding_id": -1}, "padding_id"), ({"epsilon": -1e-5}, "epsilon"), ({"epsilon": float("nan")}, "epsilon"),
 ])  # fmt: skip
 def test_impossible_sizes(options, words):
     with pytest.raises(ValueError, match=words):
@@ -423,7 +425,8 @@ def test_nothing_to_write(model):
 @pytest.mark.parametrize("arguments, words", [
     (([], 3), "one prompt"), (([[]], 3), "one prompt"), (([1, 2], 3), "one prompt"), (([[0.5]], 3), "whole"),
     (([[V]], 3), "Token ids"), (([[-1, 2]], 3), "not the first"), (([[1, -2]], 3), "Token ids"),
-    (([[1]], -1), "max_new_tokens"), (([[1]], 1.5), "max_new_tokens"),
+    (([[1]], -1), "max_new_tokens"), (([[1]], 1.5), "max_new_tokens"), (([[1]], np.inf), "max_new_tokens"),
+    (([[1]], np.nan), "max_new_tokens"),
 ], ids=str)  # fmt: skip
 def test_impossible_prompts(model, arguments, words):
     with pytest.raises(ValueError, match=words):
@@ -432,13 +435,14 @@ def test_impossible_prompts(model, arguments, words):
 
 @pytest.mark.parametrize("options, words", [
     ({"forbidden": [V]}, "Forbidden"), ({"forbidden": [-1]}, "Forbidden"), ({"forbidden": range(V)}, "nothing is left"),
-    ({"seed": -1}, "negative"),
+    ({"seed": -1}, "negative"), ({"end_id": V}, "end_id"), ({"end_id": -1}, "end_id"),
 ], ids=str)  # fmt: skip
 def test_impossible_settings(model, options, words):
     with pytest.raises(ValueError, match=words):
         model.generate([[1]], 3, **options)
-    with pytest.raises(ValueError, match="every"):
-        next(model.stream([[1]], 3, every=0))
+    for every in (0, 1.5, np.inf):
+        with pytest.raises(ValueError, match="every"):
+            next(model.stream([[1]], 3, every=every))
 
 
 def test_probabilities_shown_are_those_drawn_from(model, weights):

@@ -190,6 +190,7 @@ def test_temperature_0_is_one_token():
 @pytest.mark.parametrize("options, words", [
     ({"temperature": -0.1}, "temperature"), ({"temperature": np.nan}, "temperature"),
     ({"temperature": np.inf}, "temperature"), ({"top_k": 0}, "top_k"), ({"top_k": 2.5}, "top_k"),
+    ({"top_k": np.inf}, "top_k is"), ({"top_k": np.nan}, "top_k is"),
     ({"top_p": 0}, "top_p"), ({"top_p": 1.01}, "top_p"), ({"top_p": np.nan}, "top_p"),
     ({"repetition_penalty": 0}, "repetition_penalty"), ({"repetition_penalty": np.nan}, "repetition_penalty"),
     ({"repetition_penalty": np.inf}, "repetition_penalty"),
@@ -254,6 +255,12 @@ def test_sample_wants_numbers(value):
         sample([0.0, value, 1.0])
     with pytest.raises(ValueError, match="not for all"):
         sample([[0.0, 1.0], [-np.inf, -np.inf]])
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 0), (2, 3, 4)], ids=str)
+def test_sample_wants_rows(shape):
+    with pytest.raises(ValueError, match=r"\[B, V\] or \[V\]"):
+        sample(np.zeros(shape))
 
 
 def test_a_penalty_does_not_bring_back_what_is_ruled_out():

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from translators import demand_causality, forward, numbers, padded
 
 from aigc_course import seq2seq
 from aigc_course.attention import AdditiveAttention, DotProductAttention, dot_product_attention
@@ -47,10 +48,6 @@ def kinds():
 @pytest.fixture(scope="module", params=kinds(), ids=lambda number: "-".join(map(str, KINDS[number].values())))
 def model(request):
     return sharpened(DRAWS[request.param], **KINDS[request.param])
-
-
-def numbers(values):
-    return ops.convert_to_numpy(values)
 
 
 # -------------------------------------------------------------------------------------------------- attention
@@ -120,10 +117,6 @@ def test_nothing_but_padding_gives_zero():
 # -------------------------------------------------------------------------------------------------- padding, causality
 
 
-def padded(ids, more):
-    return np.pad(ids, ((0, 0), (0, more)))
-
-
 def test_padding_changes_nothing(model):
     (source_ids, decoder_ids), target_ids = model.arrays(["abc", "gfedcba", "d"], ["123", "1", "54321"])
     logits, weights = model.logits_and_weights(source_ids, decoder_ids)
@@ -158,14 +151,7 @@ def test_neighbours_in_a_batch_change_nothing(model):
 
 
 def test_later_target_tokens_change_no_earlier_logit(model):
-    (source_ids, decoder_ids), _ = model.arrays(["abcd"], ["12345"])
-    before = forward(model, source_ids, decoder_ids)
-    for step in range(1, decoder_ids.shape[1]):
-        changed = decoder_ids.copy()
-        changed[:, step] = 4 + (changed[:, step] - 3) % 5
-        after = forward(model, source_ids, changed)
-        np.testing.assert_allclose(after[:, :step], before[:, :step], atol=1e-6)
-        assert np.abs(after[:, step] - before[:, step]).max() > 1e-4
+    demand_causality(model)
 
 
 @pytest.mark.slow
@@ -186,12 +172,6 @@ def test_probabilities_of_all_short_texts_sum_to_one():
 
 
 # -------------------------------------------------------------------------------------------------- decoding
-
-
-def forward(model, source_ids, decoder_ids):  # [B, S], [B, T] -> [B, T, V]
-    """Log-probabilities of one whole forward pass, compiled: uncompiled, JAX would compile every call of an LSTM."""
-    scores, _ = model._functions.forced(source_ids, decoder_ids)
-    return numbers(scores)
 
 
 def next_scores(model, text, beginnings):  # [K, t] -> [K, V]

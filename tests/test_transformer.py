@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 from scipy.special import log_softmax, softmax
+from translators import demand_causality, forward, numbers, padded
 
 from aigc_course.attention import scaled_dot_product_attention
 from aigc_course.compiled import compiled, input_gradient
@@ -28,10 +29,6 @@ TEXTS = ["abc", "g", "gfedcba", "aabb", "fad"]
 DRAW = np.random.default_rng(0)
 QUERIES, MEMORY = (DRAW.normal(size=(B, length, D)).astype("float32") for length in (T, S))
 PADDED = np.array([[1] * S, [1] * 4 + [0] * (S - 4)], bool)
-
-
-def numbers(values):
-    return ops.convert_to_numpy(values)
 
 
 def randomised(model, seed=1, scale=0.6):
@@ -269,6 +266,24 @@ def test_layers_are_made_again_from_their_settings(layer):
     assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
 
 
+@pytest.mark.parametrize("make", [
+    lambda **starts: MultiHeadAttention(H, D, **starts), lambda **starts: FeedForward(D, D, **starts),
+    lambda **starts: TransformerBlock(H, D, D, **starts),
+], ids=["attention", "feed-forward", "block"])  # fmt: skip
+def test_layers_made_again_start_alike(make):
+    layer = make(kernel_initializer=keras.initializers.Constant(0.25), output_initializer="ones")
+    again = type(layer).from_config(layer.get_config())
+    again.build((B, T, D))
+    squares = [numbers(weight) for weight in again.trainable_variables if tuple(weight.shape) == (D, D)]
+    assert {square.min() for square in squares} == {square.max() for square in squares} == {0.25, 1.0}
+    random = make(kernel_initializer=keras.initializers.RandomNormal(stddev=0.02))
+    again = type(random).from_config(random.get_config())
+    again.build((B, T, D))
+    squares = [numbers(weight) for weight in again.trainable_variables if tuple(weight.shape) == (D, D)]
+    assert all(square.std() < 0.1 for square in squares)
+    assert all(np.abs(a - b).max() > 1e-3 for i, a in enumerate(squares) for b in squares[:i])
+
+
 # -------------------------------------------------------------------------------------------------- encoder, decoder
 
 
@@ -281,15 +296,6 @@ def build(**options):
 @pytest.fixture(scope="module", params=[True, pytest.param(False, marks=pytest.mark.slow)], ids=["pre", "post"])
 def model(request):
     return randomised(build(norm_first=request.param), 10 if request.param else 24, 0.9)
-
-
-def forward(model, source_ids, decoder_ids):  # [B, S], [B, T] -> [B, T, V]
-    """Log-probabilities of one whole forward pass, compiled."""
-    return numbers(model._functions.forced(source_ids, decoder_ids)[0])
-
-
-def padded(ids, more):
-    return np.pad(ids, ((0, 0), (0, more)))
 
 
 def whole(model, text, rows):
@@ -321,14 +327,7 @@ def test_padding_changes_nothing(model):
 
 
 def test_later_target_tokens_change_no_earlier_logit(model):
-    (source_ids, decoder_ids), _ = model.arrays(["abcd"], ["12345"])
-    before = forward(model, source_ids, decoder_ids)
-    for step in range(1, decoder_ids.shape[1]):
-        changed = decoder_ids.copy()
-        changed[:, step] = 4 + (changed[:, step] - 3) % 5
-        after = forward(model, source_ids, changed)
-        np.testing.assert_allclose(after[:, :step], before[:, :step], atol=1e-6)
-        assert np.abs(after[:, step] - before[:, step]).max() > 1e-4
+    demand_causality(model)
 
 
 def test_greedy_is_the_slow_loop(model):
@@ -436,7 +435,9 @@ def test_saved_with_its_vocabulary(model, tmp_path):
 
 @pytest.mark.parametrize("options, words", [
     ({"num_layers": 0}, "num_layers"), ({"hidden_dim": 9}, "even"), ({"dropout": 1.0}, "dropout"),
-    ({"word_dropout": -0.1}, "dropout"), ({"num_heads": 4}, "cannot share"),
+    ({"word_dropout": -0.1}, "dropout"), ({"num_heads": 4}, "cannot share"), ({"num_layers": 1.5}, "num_layers"),
+    ({"max_source_length": 0}, "max_source_length"), ({"max_target_length": 2.5}, "max_target_length"),
+    ({"intermediate_dim": 0}, "units"),
 ])  # fmt: skip
 def test_impossible_models(options, words):
     with pytest.raises(ValueError, match=words):
