@@ -542,15 +542,16 @@ def my_draw(logits, chance):  # [B, V], [B] in [0, 1) -> [B]
 rng = np.random.default_rng(0)
 some_logits = rng.normal(scale=2, size=(3, 50)).astype("float32")
 seen = (rng.random(some_logits.shape) < 0.3).astype("float32")
+given, given_seen = (ops.convert_to_tensor(values) for values in (some_logits, seen))
 for name, mine, theirs in (
-    ("temperature", my_temperature(some_logits, 0.7), sampling.scale_temperature(some_logits, 0.7)),
-    ("top-k", my_top_k(some_logits, 5), sampling.keep_top_k(some_logits, 5)),
-    ("top-p", my_top_p(some_logits, 0.6), sampling.keep_top_p(some_logits, 0.6)),
-    ("repetition", my_penalty(some_logits, seen, 1.3), sampling.penalise_repetition(some_logits, seen, 1.3)),
+    ("temperature", my_temperature(some_logits, 0.7), sampling.scale_temperature(given, 0.7)),
+    ("top-k", my_top_k(some_logits, 5), sampling.keep_top_k(given, 5)),
+    ("top-p", my_top_p(some_logits, 0.6), sampling.keep_top_p(given, 0.6)),
+    ("repetition", my_penalty(some_logits, seen, 1.3), sampling.penalise_repetition(given, given_seen, 1.3)),
 ):
     check.close(softmax(mine), softmax(numbers(theirs)), name=name)
 chance = rng.random(len(some_logits)).astype("float32")
-check.close(my_draw(some_logits, chance), sampling.draw(some_logits, chance), name="draw")
+check.close(my_draw(some_logits, chance), sampling.draw(given, ops.convert_to_tensor(chance)), name="draw")
 check.close(my_draw(np.log([[0.5, 0.3, 0.2]]), np.array([0.6])), np.array([1]), name="by hand")
 draws = [sampling.sample(some_logits[0], 0.7, top_k=5, seed=seed) for seed in (1, 1, 2, 3)]
 print("same seed, same token:", draws)
