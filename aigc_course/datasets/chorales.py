@@ -111,7 +111,7 @@ class Chorales:
 
 
 def load_chorales() -> Chorales:
-    """The chorales that ship with the course, 365 by J. S. Bach, split 80 / 10 / 10 so that no tune is in two parts.
+    """The chorales that ship with the course, 362 by J. S. Bach, split 80 / 10 / 10 so that no tune is in two parts.
 
     The card ``data/chorales.json`` says where they come from.
 
