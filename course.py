@@ -23,7 +23,7 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 MARKER = VENV / "aigc-course.txt"  # "unfinished", or the fingerprint and the extras of a finished set-up
 LOG = VENV / "install.log"
 PYTHONS = ((3, 11), (3, 12), (3, 13))
-EXTRAS = ("gpu", "jax", "torch")
+EXTRAS = ("gpu", "jax", "torch", "music")
 DISK_GB = 4.5
 
 # What a failed installation prints, and the remedy; the first that fits is told.
