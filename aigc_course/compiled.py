@@ -70,6 +70,25 @@ def _torch(function):
     return call
 
 
+def get_row(table, at):  # [N, ...], [] -> [...]
+    """``table[at]`` where ``at`` is a tensor."""
+    start = (at, *[0] * (len(table.shape) - 1))
+    return keras.ops.squeeze(keras.ops.slice(table, start, (1, *table.shape[1:])), 0)
+
+
+def put_row(table, at, row):  # [N, ...], [], [...] -> [N, ...]
+    """``table`` with ``row`` at index ``at``, for loops inside ``compiled``.
+
+    XLA keeps the table of a loop in its place if nothing reads the old one any more. PyTorch runs the loop as it stands
+    and would copy the table at every step: there the table itself is changed.
+    """
+    if keras.backend.backend() == "torch":
+        table[at] = row
+        return table
+    start = (at, *[0] * (len(table.shape) - 1))
+    return keras.ops.slice_update(table, start, keras.ops.expand_dims(row, 0))
+
+
 def input_gradient(function, inputs):
     """Gradient of ``sum(function(inputs))`` by ``inputs``, itself differentiable by the weights.
 
