@@ -413,7 +413,9 @@ def describe_music(pitches, starts=None, tonic=None, mode="major", meter=None, b
     signature = guessed_signature(pitches) if tonic is None else key_signature(tonic, mode)
     parts = [title] if title else []
     parts += [key_name(tonic, mode)] if tonic is not None else []
-    parts += [f"{'/'.join(map(str, _meter(meter)))}, {len(bars(len(pitches), beats, meter))} bars"] if meter else []
+    if meter:
+        count = len(bars(len(pitches), beats, meter))
+        parts.append(f"{'/'.join(map(str, _meter(meter)))}, {count} bar{'s' * (count != 1)}")
     found = notes(pitches, starts)
     for voice in range(pitches.shape[1]):
         sung = [note.pitch for note in found if note.voice == voice]

@@ -492,7 +492,7 @@ def test_score_is_a_picture_with_words():
     picture = score.score(*music(16), title="Of <all> & sundry", tonic=7, mode="minor", meter=(4, 4))
     assert 'src="data:image/svg+xml;base64,' in picture.html() and "background:white" in picture.html()
     assert (
-        picture.alt.startswith("Score. Of <all> & sundry; G minor; 4/4, 1 bars; soprano")
+        picture.alt.startswith("Score. Of <all> & sundry; G minor; 4/4, 1 bar; soprano")
         and "<all>" not in picture.html()
     )
 

@@ -101,3 +101,20 @@ def test_music_of_rests_and_short_music_make_silence():
     assert (tones.make_tones([rests], 1, 0.1).ids == tones.SILENCE).all()
     short = tones.make_tones([chorale(1, 4)], 1, 3.0)
     assert (short.ids[0, -8_000:] == tones.SILENCE).all() and (short.ids[0, :2_000] != tones.SILENCE).any()
+
+
+def test_a_linear_predictor_beats_copying_and_both_beat_chance():
+    train, test = (tones.make_tones([chorale(k)], 6, 0.3, k).ids for k in (1, 2))
+    copied, linear = tones.predictor_bits(train, test, 0), tones.predictor_bits(train, test, 16)
+    assert 1 < linear < copied < 8
+
+
+def test_bits_are_the_entropy_of_the_errors():
+    """Of ids drawn from four neighbours the last says little: errors -3 to 3 with shares 1, 2, 3, 4, 3, 2, 1 of 16."""
+    ids = np.random.default_rng(0).choice([20, 21, 22, 23], (8, 4000))
+    shares = np.array([1, 2, 3, 4, 3, 2, 1]) / 16
+    expected = -(shares * np.log2(shares)).sum()
+    assert tones.predictor_bits(ids[:4], ids[4:], 0) == pytest.approx(expected, abs=0.02)
+    silent = np.full((2, 500), tones.SILENCE)
+    assert tones.predictor_bits(silent, silent, 4) < 0.02
+    assert tones._predicted(np.array([[5, 200, 100]]), np.ones(1)).tolist() == [[tones.SILENCE, 5, 200]]

@@ -127,3 +127,45 @@ def _add(note, begin, end, samples, score, loudness):
     samples[begin:stop] += loudness * tone(note.pitch, end - begin, RATE, note.voice)[: stop - begin]
     times = np.arange(stop - begin)
     score[:, begin:stop, note.voice] = np.full_like(times, note.pitch), times, end - begin - 1 - times
+
+
+# What a model has to beat
+
+
+def predictor_bits(train_ids, test_ids, order=16):
+    """Held-out bits per sample of a linear predictor with a table of its errors; ``order=0`` copies the last sample.
+
+    Weights (least squares on the samples) and table (how often which id came, given the predicted one; errors are
+    counted apart for 16 ranges of the predicted id) come from ``train_ids``. Before a piece there is silence.
+
+    Args:
+        train_ids, test_ids: [N, T] mu-law ids.
+        order: samples that the prediction looks back.
+
+    Returns:
+        Mean over ``test_ids`` of -log2 of the probability of the id that came; 8 bits is chance.
+    """
+    weights = np.ones(1) if order == 0 else _least_squares(train_ids, order)
+    errors = np.full((16, 2 * LEVELS - 1), 1e-2)
+    predicted = _predicted(train_ids, weights)
+    np.add.at(errors, (predicted // 16, np.asarray(train_ids) - predicted + LEVELS - 1), 1)
+    ids = np.arange(LEVELS)
+    table = errors[ids[:, None] // 16, ids - ids[:, None] + LEVELS - 1]  # [predicted id, id that came]
+    table /= table.sum(axis=1, keepdims=True)
+    return float(-np.log2(table[_predicted(test_ids, weights), np.asarray(test_ids)]).mean())
+
+
+def _history(ids, order):  # [N, T] -> [N, T, order], the oldest first
+    samples = mu_law_decode(ids, LEVELS).astype("float64")
+    samples = np.pad(samples, ((0, 0), (order, 0)))
+    return np.lib.stride_tricks.sliding_window_view(samples[:, :-1], order, axis=1)
+
+
+def _least_squares(ids, order):  # -> [order]
+    past = _history(ids, order).reshape(-1, order)
+    now = mu_law_decode(ids, LEVELS).reshape(-1).astype("float64")
+    return np.linalg.solve(past.T @ past + 1e-6 * len(past) * np.eye(order), past.T @ now)
+
+
+def _predicted(ids, weights):  # [N, T] -> [N, T]
+    return mu_law_encode(_history(ids, len(weights)) @ weights, LEVELS)
