@@ -277,6 +277,11 @@ def test_conditions_by_hand():
     }
 
 
+def test_conditions_know_where_the_end_is(everything):
+    rows = conditions(everything[0])
+    assert np.flatnonzero(rows[:, FEATURES.index("last four beats")]).tolist() == list(range(len(rows) - 64, len(rows)))
+
+
 def test_conditions_with_and_without_melody_differ_in_the_melody_only(everything):
     with_it, without = conditions(everything[3]), conditions(everything[3], melody=False)
     place = FEATURES.index("melody known")

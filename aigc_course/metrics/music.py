@@ -180,7 +180,7 @@ class Key(NamedTuple):
 def estimate_key(chorale) -> Key:
     """The Krumhansl-Schmuckler key: that whose profile is most correlated with how long each pitch class sounds.
 
-    It finds the key of four chorales in five; half of its errors take the dominant for the tonic. The correlation is 0
+    It finds the key of four chorales in five; most of its errors take the dominant for the tonic. The correlation is 0
     where all pitch classes sound equally long.
     """
     lengths = _pitch_classes(chorale).astype(float)
