@@ -11,7 +11,7 @@ from aigc_course.gpt2 import GPT2, GPT2Config
 from aigc_course.gpt2_writing import OPEN
 from aigc_course.runtime import CourseError
 from aigc_course.sampling import Sampler
-from aigc_course.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
+from aigc_course.vocabulary import END, PAD, START, UNKNOWN, Vocabulary, demand_texts
 
 CONTEXT = 68  # tokens of the longest poem: START, two marks, eight lines of seven with their stops, END
 BATCH = 128  # poems that are written at once
@@ -19,7 +19,7 @@ CALM = Sampler(temperature=0.8)
 AS_IT_IS = Sampler()
 
 
-def build_poet(num_layers=4, num_heads=8, hidden_dim=256, dropout=0.15, seed=0):
+def build_poet(num_layers=4, num_heads=8, hidden_dim=256, dropout=0.2, seed=0):
     """An untrained ``GPT2`` for poems; padding does not count in its loss."""
     size = len(Vocabulary(poems.load_characters()))
     sizes = (size, CONTEXT, num_layers, num_heads, hidden_dim)
@@ -46,8 +46,16 @@ class Poet:
         self.forbidden = (PAD, START, UNKNOWN, *marks.tolist())
 
     def encode(self, texts, forms=None):  # N texts -> [N, T]
-        """Rows for training and scoring; the form that each text has, unless told. CourseError for a text without."""
-        forms = forms or [None] * len(texts)
+        """Rows for training and scoring; the form that each text has, unless told.
+
+        Raises:
+            TypeError: one string in place of a list.
+            CourseError: a text without a form, or another number of forms.
+        """
+        texts = demand_texts(texts)
+        forms = [None] * len(texts) if forms is None else forms
+        if len(forms) != len(texts):
+            raise CourseError(f"There are {len(texts)} poems and {len(forms)} forms.")
         marked = [poems.marked(text, form) for text, form in zip(texts, forms, strict=True)]
         return self.vocabulary.encode(marked, CONTEXT, start=True, end=True)
 
@@ -76,13 +84,19 @@ class Poet:
         Args:
             form: key of ``datasets.poems.FORMS``, or a list of ``count`` such keys.
             prompt: the beginning, Chinese characters and stops, or "".
-            count: N.
+            count: N; with a list of forms its length, which need not be told.
             sampler, seed, cached: see ``GPT2.generate``.
 
         Returns:
             N texts without marks. What the model wrote is not mended: a poem may break its form.
+
+        Raises:
+            CourseError: as ``prompt``.
+            ValueError: a count that is no number of poems, or another than that of the forms.
         """
-        forms = [form] * count if isinstance(form, str) else list(form)
+        if count < 0 or count != int(count) or not (isinstance(form, str) or count in (1, len(form))):
+            raise ValueError(f"count is a whole number from 0 on, and that of the forms in a list, not {count}.")
+        forms = [form] * int(count) if isinstance(form, str) else list(form)
         written = []
         for start in range(0, len(forms), BATCH):
             rows = [self.prompt(prompt, name) for name in forms[start : start + BATCH]]
@@ -140,9 +154,15 @@ class Poet:
         """``-log p`` of texts, mean over their Chinese characters, in nats: marks, stops and END do not count.
 
         A character that is not in the vocabulary counts as UNKNOWN, as for the n-gram beside it.
+
+        Raises:
+            TypeError, CourseError: as ``encode``; CourseError, too, where there is no character.
         """
         token_ids = self.encode(texts, forms)
-        return float(-self.model.log_probabilities(token_ids)[self.is_character(token_ids[:, 1:])].mean())
+        counted = self.is_character(token_ids[:, 1:])
+        if not counted.any():
+            raise CourseError("There is no character to score.")
+        return float(-self.model.log_probabilities(token_ids)[counted].mean())
 
     def is_character(self, token_ids):  # [...] -> [...] of booleans
         """True for ids of Chinese characters, UNKNOWN included."""
@@ -165,7 +185,9 @@ class Poet:
         return logits, seen
 
     def ranked(self, logits, seen, sampler=AS_IT_IS, count=10):
-        """As ``next_characters``, of what ``next_logits`` gave."""
+        """As ``next_characters``, of what ``next_logits`` gave; ValueError for a count below 0."""
+        if count < 0:
+            raise ValueError(f"count is a whole number from 0 on, not {count}.")
         chances = sampler.probabilities(logits, seen)[0]
         best = np.argsort(-chances)[:count]
         return [(self.vocabulary.tokens[number], float(chances[number])) for number in best]

@@ -12,6 +12,7 @@ import re
 import sys
 import unicodedata
 from collections import Counter, defaultdict
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,38 @@ MODERN = ("kMandarin", "kHanyuPinlu", "kTGHZ2013", "kXHC1983")
 USUAL = {
     "长": "cháng", "还": "huán", "重": "chóng", "为": "wéi", "尽": "jìn", "都": "dū", "没": "mò", "薄": "bó",
     "塞": "sài", "沈": "chén", "弹": "tán", "泊": "bó", "谁": "shuí", "著": "zhuó", "着": "zhuó", "朝": "zhāo",
-    "干": "gān", "教": "jiāo",
+    "干": "gān", "教": "jiāo", "罗": "luó", "似": "sì", "甚": "shèn", "欹": "qī", "阙": "què", "那": "nǎ",
 }  # fmt: skip
+# Unihan puts first what a character means by itself or in prose; in a poem it usually means this.
+MEANINGS = """
+    不 not; 一 one; 无 without; 上 above; 中 amid; 天 sky; 相 each other; 君 you, my lord; 为 be; 是 be;
+    得 get; 里 mile; 下 below; 青 green; 尽 end; 应 should; 闲 idle; 朝 morning; 还 return; 重 again;
+    将 about to; 似 as if; 楼 tower; 与 with; 阳 sun; 同 together; 成 become; 满 full; 子 son; 从 follow;
+    犹 still; 后 after; 古 ancient; 可 can; 外 beyond; 仙 immortal; 吟 chant; 间 among; 离 part; 能 can;
+    故 old; 歌 song; 台 terrace; 平 level; 晚 late; 我 I; 野 wild; 孤 lone; 方 direction; 当 ought; 逢 meet;
+    关 mountain pass; 意 intent; 华 splendour; 乡 home village; 复 again; 却 yet; 共 together; 留 stay;
+    世 world; 汉 Han; 发 set out; 残 remnant; 阴 shade; 公 lord; 经 pass through; 非 is not; 因 because;
+    遥 far; 余 what is left; 翠 green; 堪 bear; 唯 only; 安 peace; 楚 Chu; 期 promised time; 然 so; 又 again;
+    怜 love, pity; 双 pair; 对 face; 曲 tune; 僧 monk; 垂 hang down; 陵 tomb hill; 数 several; 宿 lodge;
+    星 star; 寺 temple; 觉 wake; 久 long; 晴 clear sky; 凤 phoenix; 寂 still; 真 true; 传 pass on; 待 wait;
+    登 climb; 疎 sparse; 萧 desolate; 便 then; 苍 grey; 秦 Qin; 画 paint; 兴 zest; 虚 empty; 度 cross; 鸣 cry;
+    移 move; 说 say; 悠 far off; 胜 surpass; 会 meet; 亲 kin; 争 vie; 教 make, let; 节 festival; 绝 cut off;
+    郎 young man; 珠 pearl; 灵 spirit; 啼 cry; 拂 brush; 师 master; 琴 zither; 穷 exhaust; 怀 cherish; 钟 bell;
+    伤 grieve; 征 campaign; 含 hold; 眠 sleep; 荒 wild; 著 wear; 罗 gauze; 塞 frontier; 者 one who;
+    辞 take leave; 吴 Wu; 惜 cherish; 功 merit; 缘 along; 偏 leaning; 朱 vermilion; 鬓 temple hair; 干 dry;
+    频 often; 湘 the Xiang river; 条 twig; 片 flake; 皇 emperor; 卷 roll; 钓 fish with a rod; 乘 ride;
+    尚 still; 骑 ride; 迹 trace; 即 at once; 洛 the Luo river; 足 enough; 吾 I; 报 repay; 飘 drift; 令 let;
+    结 tie; 圣 sage; 暂 for a while; 梅 plum; 傍 beside; 交 meet; 折 break off; 那 how; 帘 curtain; 映 reflect;
+    都 capital; 翻 turn over; 弦 string; 于 at; 易 easy; 贵 noble; 异 strange; 阙 palace gate; 六 six;
+    浦 river bank; 蓬 tumbleweed; 迷 lost; 洲 islet; 由 from; 彩 many-coloured; 玄 dark; 越 Yue; 忧 worry;
+    徒 in vain; 字 written character; 沧 dark green; 斋 study; 胡 nomads of the north; 任 let; 惟 only;
+    轩 veranda; 御 imperial; 机 loom, device; 齐 level; 尔 you; 章 writing; 肠 bowels; 寥 lonely; 狂 wild;
+    盘 dish; 兼 also; 种 plant; 及 reach; 诸 all; 题 inscribe; 携 hold hands; 但 only; 凝 congeal; 苑 park;
+    鸿 wild swan; 目 eye; 拟 intend; 第 mansion; 危 high, perilous; 倾 tilt; 全 whole; 称 praise; 没 sink;
+    骊 Mount Li; 疑 suspect; 层 storey; 低 lower; 李 plum tree; 蜀 Shu; 旅 journey; 岂 how could; 谁 who;
+    几 how many; 侯 lord; 终 in the end; 笑 laugh; 萦 wind around; 依 lean on; 莺 oriole; 裳 skirt; 斗 dipper;
+    蓑 straw cloak
+"""
 SANDHI = {"一": {"yí", "yì"}, "不": {"bú"}, "七": {"qí"}, "八": {"bá"}}  # tones before another tone, no readings
 FIELDS = (*MODERN, "kHanyuPinyin", "kDefinition", "kTang")
 
@@ -44,7 +75,9 @@ _ACCENTS = {"\u0304": 1, "\u0301": 2, "\u030c": 3, "\u0300": 4}
 
 def read_poems(folder):
     """The regular poems as (lines, title, author), traditional, in the order of the package."""
-    files = (folder / "dist" / "quantangshi").glob("poet.tang.*.json")
+    files = list((folder / "dist" / "quantangshi").glob("poet.tang.*.json"))
+    if not files:
+        raise FileNotFoundError(f"no dist/quantangshi/poet.tang.*.json in {folder}")
     for file in sorted(files, key=lambda path: int(path.name.split(".")[2])):
         for poem in json.loads(file.read_text(encoding="utf-8")):
             lines = [line.strip() for line in _STOPS.split("".join(poem["paragraphs"]))]
@@ -198,6 +231,13 @@ def gloss_of(character, unihan):
     return sense
 
 
+@cache
+def meanings():
+    """``{character: meaning}`` of MEANINGS."""
+    entries = MEANINGS.replace("\n", " ").split(";")
+    return dict(entry.strip().split(" ", 1) for entry in entries)
+
+
 def tang_tone(character, unihan):
     """Tone of the Tang from kTang: level without a mark, oblique with one (rising, departing) or with -p, -t, -k."""
     bits = 0
@@ -240,7 +280,7 @@ def arrays_of(poems, parts, origins, unihan):
     number = {character: k for k, character in enumerate(characters)}
     authors = sorted({author for *_, author in poems})
     # Readings of the simplified form, which has all that its traditional ones have. Meaning and tone of the Tang from
-    # the form that the poems have most often: 云 is a cloud (雲) here, not "to say".
+    # the form that the poems have most often: 云 is a cloud (雲) here, not "to say". MEANINGS goes by simplified forms.
     old = {c: [form for form, _ in origins[c].most_common()] for c in characters}
     tones = [tone_of([*old[c], c], unihan) for c in characters]
     arrays = {
@@ -248,7 +288,7 @@ def arrays_of(poems, parts, origins, unihan):
         "num_known": np.array(num_known),
         "tones": np.array([bits for bits, _ in tones], np.uint8),
         "readings": packed(" ".join(_first(readings_of, [c, *old[c]], unihan)) for c in characters),
-        "glosses": packed(_first(gloss_of, [*old[c], c], unihan) for c in characters),
+        "glosses": packed(meanings().get(c) or _first(gloss_of, [*old[c], c], unihan) for c in characters),
         "authors": packed(authors),
     }
     for part, rows in parts.items():
@@ -275,7 +315,8 @@ def card_of(target, arrays, tang_share):
         "what": f"{total:,} regular Tang poems, of 4 or 8 lines of 5 or 7 characters, in simplified characters, with "
         "title and author; reading, short English meaning and tone of every character",
         "source": "dist/quantangshi/poet.tang.*.json of the npm package chinese-poetry 2.0.1 (Complete Tang Poems); "
-        "simplified with OpenCC (t2s); readings, meanings and tones from the Unihan database of Unicode 15.0",
+        "simplified with OpenCC (t2s); readings, meanings and tones from the Unihan database of Unicode 15.0, some "
+        "two hundred meanings and two dozen readings by hand as poems have them",
         "licence": "package: MIT, the poems themselves are in the public domain; Unihan: Unicode License v3",
         "punctuation": "left out of the file and put back alike everywhere, a comma after odd lines and a full stop "
         "after even ones: the source's question marks and semicolons are lost",

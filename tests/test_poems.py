@@ -205,7 +205,15 @@ def test_readings_of_known_characters(character, first, others):
 
 @pytest.mark.parametrize(
     ("character", "meaning"),
-    [("月", "moon"), ("山", "mountain"), ("云", "clouds"), ("酒", "wine"), ("马", "horse"), ("离", "leave")],
+    [
+        ("月", "moon"),
+        ("山", "mountain"),
+        ("云", "clouds"),
+        ("酒", "wine"),
+        ("马", "horse"),
+        ("离", "part"),
+        ("里", "mile"),
+    ],
 )
 def test_meanings_of_known_characters(character, meaning):
     assert meaning in gloss(character)

@@ -125,6 +125,24 @@ def test_next_characters_are_the_distribution_that_is_drawn_from(poet):
     assert sum(chance > 0 for _, chance in poet.next_characters("白日", "5x4", Sampler(top_k=3), 10)) == 3
 
 
+def test_lists_that_do_not_fit_are_refused(poet):
+    with pytest.raises(TypeError, match="list of texts"):
+        poet.nats(POEM)
+    with pytest.raises(CourseError, match="no character"):
+        poet.nats([])
+    with pytest.raises(CourseError, match="1 poems and 0 forms"):
+        poet.encode([POEM], [])
+    np.testing.assert_array_equal(poet.encode([POEM] * 2, np.array(["5x4"] * 2)), poet.encode([POEM] * 2))
+    with pytest.raises(CourseError, match="has none of the forms"):
+        poet.encode(["白日"])
+    for form, count in (("5x4", -1), ("5x4", 1.5), (["7x4"], 5)):
+        with pytest.raises(ValueError, match="count is"):
+            poet.write(form, count=count)
+    assert poet.write("5x4", count=0) == poet.write([]) == []
+    with pytest.raises(ValueError, match="count is"):
+        poet.ranked(np.zeros((1, len(poet.vocabulary))), None, count=-1)
+
+
 def test_wrong_wishes_speak(poet):
     with pytest.raises(CourseError, match="does not know 鿿"):
         poet.prompt("白鿿")
