@@ -72,6 +72,8 @@ def _torch(function):
 
 def get_row(table, at):  # [N, ...], [] -> [...]
     """``table[at]`` where ``at`` is a tensor."""
+    if keras.backend.backend() == "torch":
+        return table[at]
     start = (at, *[0] * (len(table.shape) - 1))
     return keras.ops.squeeze(keras.ops.slice(table, start, (1, *table.shape[1:])), 0)
 

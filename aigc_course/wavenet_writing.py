@@ -39,7 +39,7 @@ class Writing:
 
     def write(self, prompt, num_steps, sampler, cached, seed, conditions, given, every=None):
         """Yield the rows after every ``every`` columns (None: once, at the end)."""
-        if every is not None and (every < 1 or every != int(every)):
+        if every is not None and (not 1 <= every < np.inf or every != int(every)):
             raise ValueError(f"every is a whole number from 1 on, not {every}.")
         table = _Table(self.model, _prompts(self.model, prompt), num_steps, seed, conditions, given)
         at, kind = table.first, sampler.kind
@@ -87,7 +87,7 @@ class _Table:
     """All columns of a batch: what is given, what was written, conditions and random numbers."""
 
     def __init__(self, model, prompts, num_steps, seed, conditions, given):
-        if num_steps < 0 or num_steps != int(num_steps):
+        if not 0 <= num_steps < np.inf or num_steps != int(num_steps):
             raise ValueError(f"num_steps is a whole number from 0 on, not {num_steps}.")
         self.asked, self.before = len(prompts), 0 if model.start_id is None else 1
         lengths = np.array([len(row) for row in prompts])

@@ -304,12 +304,12 @@ def test_learns_ten_rows_by_heart():
     keras.utils.set_random_seed(0)
     model = WaveNet(V, (1, 2, 4), 16, 16, condition_dim=10, start_id=START)
     ids, conditions = np.random.default_rng(1).integers(0, V, (10, 9)), np.repeat(np.eye(10)[:, None], 9, axis=1)
+    assert -model.log_probabilities(ids, conditions).mean() == pytest.approx(np.log(V), abs=0.4)
     model.compile(keras.optimizers.Adam(0.02))
-    history = model.fit(*shifted(ids, conditions, START), batch_size=10, epochs=100, verbose=0).history
-    assert history["loss"][0] == pytest.approx(np.log(V), abs=0.4)
-    assert history["accuracy"][-1] == 1.0 and history["loss"][-1] < 0.1
+    inputs, targets = shifted(np.tile(ids, (100, 1)), np.tile(conditions, (100, 1, 1)), START)
+    model.fit(inputs, targets, batch_size=10, shuffle=False, verbose=0)
     np.testing.assert_array_equal(model.generate([[]] * 10, 9, GREEDY, conditions=conditions), ids)
-    np.testing.assert_array_equal(numbers(model.log_probabilities(ids, conditions)) > np.log(0.5), True)
+    assert model.log_probabilities(ids, conditions).min() > np.log(0.5)
 
 
 @pytest.mark.slow
@@ -439,7 +439,7 @@ def test_nothing_to_write(model, conditioned):
 @pytest.mark.parametrize("arguments, words", [
     (([], 3), "one prompt"), (([1, 2], 3), "one prompt"), (([[]], 3), "start_id"), (([[0.5]], 3), "whole"),
     (([[1, V]], 3), "0 to 10; 11 does not"), (([[-1, 2]], 3), "-1 does not"), (([[1]], -1), "num_steps"),
-    (([[1]], 1.5), "num_steps"),
+    (([[1]], 1.5), "num_steps"), (([[1]], float("inf")), "num_steps"),
 ], ids=str)  # fmt: skip
 def test_impossible_prompts(model, arguments, words):
     with pytest.raises(ValueError, match=words):
