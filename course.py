@@ -2,7 +2,8 @@
 
     python3 course.py lab             open the course in JupyterLab
     python3 course.py test            run everything that the course's CI runs
-    python3 course.py setup [EXTRA]   only set up; EXTRA adds `gpu` (Linux with an NVIDIA card) or `torch`
+    python3 course.py setup [EXTRA]   only set up; EXTRA adds `gpu` (Linux with an NVIDIA card), `torch` or
+                                      `music` (Verovio, for scores)
     python3 course.py --help          all commands
 
 The first call makes the folder .venv beside this file and installs the course into it; later calls start at once. An

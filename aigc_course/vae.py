@@ -16,7 +16,7 @@ from aigc_course.compiled import compiled
 from aigc_course.gan import demand_unit_range, sample_noise
 from aigc_course.vae_networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 
-LIKELIHOODS = ("bernoulli", "gaussian", "logistic")
+LIKELIHOODS = ("bernoulli", "gaussian", "logistic", "categorical")
 NETWORKS = ("mlp", "conv")
 LOG_TWO_PI = float(np.log(2 * np.pi))
 GREY_LEVELS = 256
@@ -80,6 +80,12 @@ def logistic_log_likelihood(images, mean, log_scale):  # [..., H, W, C] x 2, [H,
     return _sum_pixels(ops.where(first, -ops.softplus(-upper), ops.where(last, -ops.softplus(lower), inside)))
 
 
+def categorical_log_likelihood(images, logits):  # [..., H, W, C] x 2 -> [...]
+    """Log-probability of cells, each one of C classes, one-hot along the last axis: ``sum x log softmax(l)``."""
+    images, logits = ops.convert_to_tensor(images), ops.convert_to_tensor(logits)
+    return _sum_pixels(images * ops.log_softmax(logits, axis=-1))
+
+
 def _sum_pixels(values):  # [..., H, W, C] -> [...]
     return ops.sum(values, axis=(-3, -2, -1))
 
@@ -99,7 +105,8 @@ class VAE(keras.Model):
         latent_dim: Z.
         beta: weight of the KL term; 1 gives the ELBO (others: Higgins et al., 2017). Later: ``vae.beta.assign(...)``.
         likelihood: ``"bernoulli"``: pixels are drawn as 0 or 1 with their grey level as probability, anew each time;
-            ``"gaussian"``: grey levels with one deviation; ``"logistic"``: the 256 grey levels.
+            ``"gaussian"``: grey levels with one deviation; ``"logistic"``: the 256 grey levels; ``"categorical"``: each
+            cell one of C classes, one-hot in the channels (the melodies of chapter 07).
         network: ``"mlp"`` or ``"conv"``, or give ``encoder`` and ``decoder``.
         num_classes: 0, or the number of classes on which encoder and decoder are conditioned. Labels are then needed
             wherever images or codes are given, and refused otherwise.
@@ -142,7 +149,7 @@ class VAE(keras.Model):
 
     def _add_scale(self, deviation):
         """What the likelihood needs besides the decoder: a deviation for all pixels, or a scale for each."""
-        if self.likelihood == "bernoulli":
+        if self.likelihood in ("bernoulli", "categorical"):
             return
         shape = self.image_shape if self.likelihood == "logistic" else ()
         start = keras.initializers.Constant(float(np.log(deviation or 0.2)))
@@ -188,11 +195,15 @@ class VAE(keras.Model):
 
     def _picture(self, codes, condition=None):  # where p(x | z) lies: its mean or location, cut to the range of images
         outputs = self._outputs(codes, condition)
+        if self.likelihood == "categorical":
+            return ops.softmax(outputs, axis=-1)
         return ops.sigmoid(outputs) if self.likelihood == "bernoulli" else ops.clip(outputs, 0.0, 1.0)
 
     def _log_likelihood(self, images, outputs):  # [B, H, W, 1] x 2 -> [B]
         if self.likelihood == "bernoulli":
             return bernoulli_log_likelihood(images, outputs)
+        if self.likelihood == "categorical":
+            return categorical_log_likelihood(images, outputs)
         density = gaussian_log_likelihood if self.likelihood == "gaussian" else logistic_log_likelihood
         return density(images, outputs, self.log_scale)
 

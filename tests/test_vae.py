@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 from scipy import integrate, stats
+from scipy.special import expit, softmax
 
 from aigc_course import vae
 from aigc_course.compiled import input_gradient
@@ -484,12 +485,13 @@ def test_warm_up_raises_beta_epoch_by_epoch_and_restores_it():
 
 @pytest.mark.parametrize("likelihood", vae.LIKELIHOODS)
 def test_encode_and_decode_are_the_networks(likelihood):
-    """Encoding shows grey levels as they are; decoding gives means, cut to the range of images."""
+    """Encoding shows grey levels as they are; decoding gives means, cut to the range of images, or probabilities."""
     model, x, codes = tiny_vae(likelihood), images(4), np.random.default_rng(2).normal(scale=3, size=(4, LATENT))
     for found, expected in zip(model.encode(x), model.encoder(x), strict=True):
         np.testing.assert_allclose(found, array(expected), atol=1e-5)
     outputs = array(model.decoder(tensor(codes)))
-    expected = 1 / (1 + np.exp(-outputs)) if likelihood == "bernoulli" else np.clip(outputs, 0, 1)
+    means = {"bernoulli": expit, "categorical": lambda logits: softmax(logits, axis=-1)}
+    expected = means.get(likelihood, lambda location: np.clip(location, 0, 1))(outputs)
     np.testing.assert_allclose(model.decode(codes), expected, atol=1e-5)
     assert outputs.min() < 0 and outputs.max() > 1
     np.testing.assert_allclose(model.reconstruct(x), model.decode(model.encode(x)[0]), atol=1e-6)
@@ -712,7 +714,7 @@ def test_networks_of_another_width_are_named(odd):
 @pytest.mark.parametrize(
     "options, named",
     [
-        ({"likelihood": "mse"}, "likelihood must be one of bernoulli, gaussian, logistic; 'mse'"),
+        ({"likelihood": "mse"}, "likelihood must be one of bernoulli, gaussian, logistic, categorical; 'mse'"),
         ({"network": "transformer"}, "network must be one of mlp, conv; 'transformer'"),
         ({"latent_dim": 0}, "latent_dim"),
         ({"latent_dim": 2.5}, "latent_dim must be a whole number of at least 1, not 2.5"),
