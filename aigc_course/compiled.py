@@ -70,6 +70,19 @@ def _torch(function):
     return call
 
 
+class CompiledFunctions:
+    """Functions of one model, each compiled with XLA when it is first needed."""
+
+    def __init__(self, model):
+        self.model, self.made = model, {}
+
+    def get(self, name, function):
+        """``function``, or what was compiled under that name."""
+        if name not in self.made:
+            self.made[name] = compiled(function, self.model, xla=True)
+        return self.made[name]
+
+
 def get_row(table, at):  # [N, ...], [] -> [...]
     """``table[at]`` where ``at`` is a tensor."""
     if keras.backend.backend() == "torch":

@@ -10,30 +10,22 @@ import numpy as np
 from keras import ops
 
 from aigc_course.attention import NEVER
-from aigc_course.compiled import compiled
+from aigc_course.compiled import CompiledFunctions
 from aigc_course.sampling import choose
 
 OPEN = -1  # a token that is left to the model
 SHORTEST = 16  # a shorter beginning is read step by step, like what is written; else at once
 
 
-class Writing:
+class Writing(CompiledFunctions):
     """The compiled functions of one model, made when first needed, and the loop over windows."""
-
-    def __init__(self, model):
-        self.model, self.made = model, {}
-
-    def _get(self, name, function):
-        if name not in self.made:
-            self.made[name] = compiled(function, self.model, xla=True)
-        return self.made[name]
 
     def next_logits(self, token_ids):  # [B, T] -> [B, V]
         """Logits behind the rows; padded to one of few widths, so that few are compiled."""
         length = token_ids.shape[1]
         padded = np.zeros((len(token_ids), _size(length, self.model.config.context_length)), "int32")
         padded[:, :length] = token_ids
-        function = self._get("next", lambda ids, at: _uncached(self.model, ids, at))
+        function = self.get("next", lambda ids, at: _uncached(self.model, ids, at))
         return ops.convert_to_numpy(function(padded, np.int32(length - 1)))
 
     def write(self, token_ids, max_new_tokens, sampler, seed, cached, end_id, forbidden, every=None):
@@ -62,7 +54,7 @@ class Writing:
         stop = min(sheet.columns, start + context + 1)  # the column behind a full window can still be predicted
         ids, known, chance = sheet.window(start, width + 1)
         cache, begin = self._cache(ids[:, : at - start], width) if cached else ([], at - start - 1)
-        function = self._get((cached, kind, width), lambda *args: _advance(self.model, kind, *args))
+        function = self.get((cached, kind, width), lambda *args: _advance(self.model, kind, *args))
         ended = sheet.ended
         while True:
             until = stop if every is None else min(stop, max(at, start + begin + 1) + every)
@@ -87,7 +79,7 @@ class Writing:
             return self.model.empty_cache(len(known), width), 0
         padded = np.zeros((len(known), _size(length, width)), "int32")
         padded[:, :length] = known
-        return self._get(("read", width), lambda ids: self.model.filled_cache(ids, width))(padded), length - 1
+        return self.get(("read", width), lambda ids: self.model.filled_cache(ids, width))(padded), length - 1
 
 
 def window_start(at, context):

@@ -11,30 +11,22 @@ Taught in chapters/07_wavenet.
 import numpy as np
 from keras import ops
 
-from aigc_course.compiled import compiled, get_row, put_row
+from aigc_course.compiled import CompiledFunctions, get_row, put_row
 from aigc_course.sampling import choose
 
 OPEN = -1  # a token that is left to the model
 SHORTEST = 16  # a shorter beginning is read step by step, like what is written; else at once
 
 
-class Writing:
+class Writing(CompiledFunctions):
     """The compiled functions of one model, made when first needed."""
-
-    def __init__(self, model):
-        self.model, self.made = model, {}
-
-    def _get(self, name, function):
-        if name not in self.made:
-            self.made[name] = compiled(function, self.model, xla=True)
-        return self.made[name]
 
     def next_logits(self, token_ids, conditions):  # [B, T], [B, T + 1, F] or None -> [B, V]
         """Logits behind the rows; padded to one of few widths, so that few are compiled."""
         table = _Table(self.model, list(token_ids), 1, 0, conditions, None)
         last = table.rows - 2  # the token before the open one
         window, at, shown = _window(self.model, table.ids, table.conditions, last)
-        function = self._get("next", lambda ids, at, *shown: _uncached(self.model, ids, at, *shown))
+        function = self.get("next", lambda ids, at, *shown: _uncached(self.model, ids, at, *shown))
         return ops.convert_to_numpy(function(window, at, *shown))[: table.asked]
 
     def write(self, prompt, num_steps, sampler, cached, seed, conditions, given, every=None):
@@ -46,7 +38,7 @@ class Writing:
         if at < table.stop:
             queues, begin = self._queues(table, at) if cached else ([], at - 1)
             seen = _seen(table.ids, at, self.model.num_classes if kind[3] else 0)
-            function = self._get((bool(cached), kind), lambda *args: _advance(self.model, kind, *args))
+            function = self.get((bool(cached), kind), lambda *args: _advance(self.model, kind, *args))
             ids, constants = table.ids, (table.known, table.chance, *table.conditions)
             while at < table.stop:
                 at = table.stop if every is None else min(table.stop, at + int(every))
@@ -66,7 +58,7 @@ class Writing:
             return self.model.empty_queues(table.ids.shape[1]), 0
         window, last, shown = _window(self.model, table.ids, table.conditions, length - 1)
         read = lambda last, at, ids, conditions=None: self.model.filled_queues(ids, conditions, last, at)  # noqa: E731
-        return self._get("read", read)(last, np.int32(length - 1), window, *shown), length - 1
+        return self.get("read", read)(last, np.int32(length - 1), window, *shown), length - 1
 
 
 def _window(model, ids, conditions, last):

@@ -5,7 +5,7 @@ must move to make the other, 0 to 1.
 Shapes: N chorales, S sixteenths, T = 4 S tokens.   Taught in chapters/07_wavenet.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import numpy as np
 
 from aigc_course.datasets.chorales import HOLD, RANGES, REST, VOICES, load_chorales, tokens
 from aigc_course.metrics.poems import Copy, CopyIndex
-from aigc_course.metrics.tables import html_table, text_table
+from aigc_course.metrics.tables import BesideReal
 from aigc_course.runtime import CourseError
 
 # How well listeners find that a tone fits a key, from the tonic upwards (Krumhansl & Kessler, 1982).
@@ -290,7 +290,7 @@ class MusicFigures:
 
 
 @dataclass(frozen=True)
-class MusicScore:
+class MusicScore(BesideReal):
     """Scores of generated chorales between those of held-out real chorales and of the same with shuffled notes.
 
     ``num_chorales`` are generated; ``num_reference`` are real, and as many shuffled.
@@ -302,50 +302,29 @@ class MusicScore:
     num_chorales: int
     num_reference: int
 
-    def as_dict(self) -> dict[str, float]:
-        """The figures of a card, rounded to four decimals: the samples', then ``..._real`` and ``..._shuffled``."""
-        sets = {"": self.generated, "_real": self.real, "_shuffled": self.shuffled}
-        figures = {f"{name}{end}": round(value, 4) for end, one in sets.items() for name, value in asdict(one).items()}
-        return {"num_chorales": self.num_chorales, "num_reference": self.num_reference, **figures}
+    things = "chorales"
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
         """One row a score: name, samples, real chorales, shuffled notes, which way is better."""
-        sets = (self.generated, self.real, self.shuffled)
-
-        def row(name, field, better, pattern="{:.1%}"):
-            return (name, *(pattern.format(getattr(one, field)) for one in sets), better)
-
         return [
-            row("pitch classes, distance from training", "pitch_classes", "lower", "{:.3f}"),
-            row("steps of the voices, distance from training", "steps", "lower", "{:.3f}"),
-            row("notes in a beat, each voice", "notes_per_beat", "like real", "{:.2f}"),
-            row("notes inside their voice's range", "in_range", "higher"),
-            row("beats that are a triad or a seventh chord", "chords", "like real"),
-            row("parallel fifths and octaves, a hundred changes", "parallels", "like real", "{:.2f}"),
-            row("estimated tonic is the one asked for", "key", "like real"),
-            row("ends on the tonic's chord", "ending", "like real"),
-            row("longest copied melody, notes", "copied_melody", "like real", "{:.1f}"),
-            row("longest copied run of chords", "copied_chords", "like real", "{:.1f}"),
+            self.row("pitch classes, distance from training", "pitch_classes", "lower", "{:.3f}"),
+            self.row("steps of the voices, distance from training", "steps", "lower", "{:.3f}"),
+            self.row("notes in a beat, each voice", "notes_per_beat", "like real", "{:.2f}"),
+            self.row("notes inside their voice's range", "in_range", "higher"),
+            self.row("beats that are a triad or a seventh chord", "chords", "like real"),
+            self.row("parallel fifths and octaves, a hundred changes", "parallels", "like real", "{:.2f}"),
+            self.row("estimated tonic is the one asked for", "key", "like real"),
+            self.row("ends on the tonic's chord", "ending", "like real"),
+            self.row("longest copied melody, notes", "copied_melody", "like real", "{:.1f}"),
+            self.row("longest copied run of chords", "copied_chords", "like real", "{:.1f}"),
         ]
 
-    def _caption(self) -> str:
+    def caption(self) -> str:
+        """How many were scored beside how many."""
         return (
             f"{self.num_chorales:,} chorales beside {self.num_reference:,} held-out chorales and these with their "
             "notes shuffled"
         )
-
-    def _head(self) -> tuple[str, ...]:
-        return ("score", "samples", "real chorales", "shuffled", "better")
-
-    def table(self) -> str:
-        """Plain text: every score beside its ceiling and its floor."""
-        return "\n".join([self._caption(), text_table(self._head(), self.rows())])
-
-    def __str__(self):
-        return self.table()
-
-    def _repr_html_(self) -> str:
-        return html_table(self._caption(), self._head(), self.rows())
 
 
 def report(chorales, reference=None, train=None, seed: int = 0) -> MusicScore:

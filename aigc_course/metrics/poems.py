@@ -8,7 +8,7 @@ import unicodedata
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aigc_course.datasets.poems import FORMS, LEVEL, OBLIQUE, form_of, load_poems, readings, to_lines, tone, written
-from aigc_course.metrics.tables import html_table, text_table
+from aigc_course.metrics.tables import BesideReal
 from aigc_course.runtime import CourseError
 
 # The thirteen rhyme groups of northern Mandarin and the finals of each, as the end of a syllable is spelt in pinyin.
@@ -220,7 +220,7 @@ class PoemFigures:
 
 
 @dataclass(frozen=True)
-class PoemScore:
+class PoemScore(BesideReal):
     """Scores of generated poems between those of held-out real poems and of the same real poems shuffled.
 
     ``num_poems`` are generated; ``num_reference`` are real, and as many shuffled.
@@ -232,44 +232,23 @@ class PoemScore:
     num_poems: int
     num_reference: int
 
-    def as_dict(self) -> dict[str, float]:
-        """The figures of a card, rounded to four decimals: the samples', then ``..._real`` and ``..._shuffled``."""
-        sets = {"": self.generated, "_real": self.real, "_shuffled": self.shuffled}
-        figures = {f"{name}{end}": round(value, 4) for end, one in sets.items() for name, value in asdict(one).items()}
-        return {"num_poems": self.num_poems, "num_reference": self.num_reference, **figures}
+    things = "poems"
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
         """One row a score: name, samples, real poems, shuffled poems, which way is better."""
-        sets = (self.generated, self.real, self.shuffled)
-
-        def row(name, field, better, pattern="{:.1%}"):
-            return (name, *(pattern.format(getattr(one, field)) for one in sets), better)
-
         return [
-            row("perfect form", "form", "higher"),
-            row("all even lines rhyme", "rhyme", "like real"),
-            row("pairs of even lines that rhyme", "pair_rhyme", "like real"),
-            row("tones that differ as they should", "tones", "like real"),
-            row("different pairs of characters", "distinct_2", "like real"),
-            row("longest copied run, mean", "copied_mean", "like real", "{:.2f}"),
-            row("longest copied run, 95th percentile", "copied_95", "like real", "{:.0f}"),
+            self.row("perfect form", "form", "higher"),
+            self.row("all even lines rhyme", "rhyme", "like real"),
+            self.row("pairs of even lines that rhyme", "pair_rhyme", "like real"),
+            self.row("tones that differ as they should", "tones", "like real"),
+            self.row("different pairs of characters", "distinct_2", "like real"),
+            self.row("longest copied run, mean", "copied_mean", "like real", "{:.2f}"),
+            self.row("longest copied run, 95th percentile", "copied_95", "like real", "{:.0f}"),
         ]
 
-    def _caption(self) -> str:
+    def caption(self) -> str:
+        """How many were scored beside how many."""
         return f"{self.num_poems:,} poems beside {self.num_reference:,} held-out poems and their characters shuffled"
-
-    def _head(self) -> tuple[str, ...]:
-        return ("score", "samples", "real poems", "shuffled", "better")
-
-    def table(self) -> str:
-        """Plain text: every score beside its ceiling and its floor."""
-        return "\n".join([self._caption(), text_table(self._head(), self.rows())])
-
-    def __str__(self):
-        return self.table()
-
-    def _repr_html_(self) -> str:
-        return html_table(self._caption(), self._head(), self.rows())
 
 
 def report(texts, forms=None, reference=None, train=None, seed: int = 0) -> PoemScore:
