@@ -4,7 +4,8 @@ Shapes: B batch, N rows, T tokens, P tokens of a prompt, D width, H heads, L blo
   Taught in chapters/10_gpt2.
 Corrects C1, C2, C3, C4, C6, C14, C19, C20, C22, C29, C30, C36.
 
-``log p(x_1 ... x_T) = sum over t of log p(x_t | x_1 ... x_(t-1))`` (the chain rule), in nats; the first token is given.
+``log p(x_2 ... x_T | x_1) = sum over t from 2 to T of log p(x_t | x_1 ... x_(t-1))`` (the chain rule), in nats; x_1 is
+given, for poems START.
 """
 
 from collections import deque

@@ -49,8 +49,8 @@ def keep_top_p(logits, p):  # [B, V] -> [B, V]
 
 
 def penalise_repetition(logits, seen, penalty):  # [B, V], [B, V] of 0 and 1 -> [B, V]
-    """Make tokens that were ``seen`` less probable: positive logits are divided by ``penalty``, others multiplied
-    (Keskar et al., 2019, section 4.1, who name 1.2). What is ruled out stays so."""
+    """Make tokens that were ``seen`` less probable: positive logits are divided by ``penalty`` (Keskar et al., 2019,
+    section 4.1, who divide all and name 1.2), others multiplied, as libraries do. What is ruled out stays so."""
     lowered = ops.where(logits > 0, logits / penalty, logits * penalty)
     return ops.where(ops.logical_and(seen > 0, logits > NEVER / 2), lowered, logits)
 

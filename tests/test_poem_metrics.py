@@ -199,7 +199,7 @@ def test_reference_has_the_forms_of_the_samples(poems):
 def test_report_prints_ceiling_and_floor():
     found = report([STORKS, MOON], ["5x4", "5x4"], reference=[MOON], train=[STORKS])
     text, page, figures = found.table(), found._repr_html_(), found.as_dict()
-    assert str(found) == text and "2 poems beside 1 held-out poems" in text
+    assert str(found) == text and "2 poems beside 1 held-out ones" in text
     assert len(text.splitlines()) == 3 + len(found.rows()) and "samples" in text and "shuffled" in text
     assert page.count("<tr>") == 1 + len(found.rows()) and page.count('<th scope="col">') == 5
     assert figures["rhyme"] == figures["rhyme_real"] == 1.0 and figures["copied_95_real"] == found.real.copied_95

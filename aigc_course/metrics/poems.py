@@ -248,7 +248,8 @@ class PoemScore(BesideReal):
 
     def caption(self) -> str:
         """How many were scored beside how many."""
-        return f"{self.num_poems:,} poems beside {self.num_reference:,} held-out poems and their characters shuffled"
+        real = f"{self.num_reference:,} held-out ones"
+        return f"{self.num_poems:,} poems beside {real} and these with all characters mixed"
 
 
 def report(texts, forms=None, reference=None, train=None, seed: int = 0) -> PoemScore:

@@ -76,16 +76,17 @@ widgets.explore(
 )
 
 # %% [markdown]
-# 明月 is *bright moon*; your two characters stand on blue, the model wrote the rest. Other beginnings: 春风 *spring
-# wind*, 秋 *autumn*, 白云 *white clouds*, 故人 *old friend*, 江 *river*. Move the seed for another poem, the form for
-# another shape. Turn the temperature up to 2 and watch the sense go first, then the shape. Under *how sure it was* the
-# stops (，。) are nearly certain, the first characters of a line are not. **Question:** what does the seed change when
-# top-k is 1?
+# 明月 is *bright moon*; your two characters stand on blue, the model wrote the rest. (Sound and meaning are looked up
+# for each character by itself, its most usual in poems: 白发, *white hair*, bái fà, shows as bái fā, *white, set out*.)
+# Other beginnings: 春风 *spring wind*, 秋 *autumn*, 白云 *white clouds*, 故人 *old friend*, 江 *river*. Move the seed
+# for another poem, the form for another shape. Turn the temperature up to 2 and watch the sense go first, then the
+# shape. Under *how sure it was* the stops (，。) are nearly certain, the first characters of a line are not.
+# **Question:** what does the seed change when top-k is 1?
 #
 # Poems of eight lines follow the slider less quickly: every character costs one run through the network.
 #
-# Or watch it write. The clock counts computing only (it pauses after each character, for the eye). Untick *cache*,
-# and the same poem takes longer: the reason comes below.
+# Or watch it write. The clock counts computing only (it pauses after each character, for the eye). Untick *cache*, and
+# the same poem takes longer: the reason comes below.
 
 # %%
 gpt2_plots.StreamBox(writer, prompt="春风", form="7x4", seed=3)
@@ -97,9 +98,10 @@ gpt2_plots.StreamBox(writer, prompt="春风", form="7x4", seed=3)
 #
 # $$p(x_1, \dots, x_T) = p(x_1)\, p(x_2 \mid x_1)\, p(x_3 \mid x_1, x_2) \cdots p(x_T \mid x_1, \dots, x_{T-1}).$$
 #
-# Each factor sees *all* earlier tokens. (The course grew out of five texts on AIGC, called *the documents* here; one of
-# them sets out to build GPT-2, and we shall meet its faults.) That document says that a model predicts "from the step
-# before". Take a language of three words and four sentences:
+# Each factor sees *all* earlier tokens. (A network needs something to read: for poems the first token is a fixed START,
+# which costs nothing.) (The course grew out of five texts on AIGC, called *the documents* here; one of them sets out to
+# build GPT-2, and we shall meet its faults.) That document says that a model predicts "from the step before". Take a
+# language of three words and four sentences:
 #
 # | sentence | probability |
 # |---|---|
@@ -182,10 +184,11 @@ for shift in (0, 7):
 # (On TensorFlow the last loss as written is $\ln 3$ again: it cuts the supposed probabilities 7.9, 7.1 and 7.1 at 1,
 # and the three look alike. The other backends divide by their sum and get another wrong number.)
 #
-# Now real text. The data are 36,405 poems of the Tang dynasty (618 to 907) of regular *shape*: four or eight lines, all
-# of five or all of seven characters. (Whether rhyme and tones follow the rules was not asked.) Two marks in front say
-# which shape (⑤④: five characters, four lines), so form is something that one can ask for. Versions of one poem lie in
-# one part, so that no test poem was trained on in another copy.
+# Now real text. The data are 36,405 poems of the *Complete Tang Poems* (from the Tang dynasty, 618 to 907, and some
+# decades after it) of regular *shape*: four or eight lines, all of five or all of seven characters. (Whether rhyme and
+# tones follow the rules was not asked.) Two marks in front say which shape (⑤④: five characters, four lines), so form
+# is something that one can ask for. Versions of one poem lie in one part, so that no test poem was trained on in
+# another copy.
 
 # %%
 data = load_poems()
@@ -258,7 +261,9 @@ def my_learn_merges(words, count):
     words, merges = {tuple(word): number for word, number in words.items()}, []
     for _ in range(count):
         pairs = my_count_pairs(words)
-        best = min(pairs, key=lambda pair: (-pairs[pair], ids[pair[0]], ids[pair[1]]))  # of equals the older symbols
+        best = min(
+            pairs, key=lambda pair: (-pairs[pair], ids[pair[0]], ids[pair[1]])
+        )  # of equals that with older symbols
         merges.append(best)
         ids.setdefault("".join(best), len(ids))
         words = {my_merge(word, best): number for word, number in words.items()}
@@ -314,8 +319,8 @@ for text in ("The function returns 明月, a string.", "naïve 🙂", python.tes
 print(my_encode("The function returns 明月.", tokeniser.merges))
 
 # %% [markdown]
-# A warning. Fewer tokens a text means more nats a token, so the *perplexity of two tokenisers cannot be
-# compared*. Nats a character can.
+# A warning. Fewer tokens a text means more nats a token, so the *perplexity of two tokenisers cannot be compared*. Nats
+# a character can.
 #
 # ## The network
 #
@@ -451,9 +456,8 @@ history = training.fit(
 
 # %% [markdown]
 # On the left two curves: the loss in nats a character, which falls, and the accuracy, which rises: the share of
-# characters that the model had ranked first. On the right what the model writes after *The*, always with the
-# same random numbers. First come spaces and frequent letters, then word lengths, then words. Is it better than
-# counting?
+# characters that the model had ranked first. On the right what the model writes after *The*, always with the same
+# random numbers. First come spaces and frequent letters, then word lengths, then words. Is it better than counting?
 
 # %%
 held = letters.encode([python.test])[0]
@@ -500,8 +504,9 @@ widgets.explore(
 # - **Top-k** (Fan et al., 2018): keep the $k$ best.
 # - **Top-p** (Holtzman et al., 2020): keep the fewest that together have at least probability $p$, the *nucleus*: many
 #   where the model is unsure, few where it is sure.
-# - **Repetition penalty** (Keskar et al., 2019): divide the positive logits of tokens already seen, multiply the
-#   negative ones.
+# - **Repetition penalty** (after Keskar et al., 2019, who divide the logits of all tokens already seen by a number
+#   $\theta > 1$): divide the positive ones by $\theta$ and multiply the negative ones, since dividing those would raise
+#   them.
 #
 # Then the draw: lay the probabilities end to end on the line from 0 to 1, throw a random number, and take the token in
 # whose piece it falls. **By hand:** probabilities 0.5, 0.3 and 0.2 reach up to 0.5, 0.8 and 1; the number 0.6 picks the
@@ -562,10 +567,9 @@ print("same seed, same token:", draws)
 # top-k and top-p in this order and then draws. The document wants to cure randomness by training several times; but it
 # is set here, when a token is drawn, by the seed and these numbers.
 #
-# Now on one real distribution: what follows 床前明月, *before the bed, bright moon-*? Every schoolchild in China
-# knows 光, *light*. The older text of Li Bai's poem, which the model was trained on, has 床前看月光, *before the bed,
-# looking at the moonlight*; so the famous wording is new to it. Where does 光 come in its list, and what would it
-# rather have?
+# Now on one real distribution: what follows 床前明月, *before the bed, bright moon-*? Every schoolchild in China knows
+# 光, *light*. The older text of Li Bai's poem, which the model was trained on, has 床前看月光, *before the bed, looking
+# at the moonlight*; so the famous wording is new to it. Where does 光 come in its list, and what would it rather have?
 
 # %%
 widgets.explore(
@@ -603,8 +607,9 @@ plots.show_curves(scores, x=heats, xlabel="temperature", ylabel="share", title="
 
 # %% [markdown]
 # Three curves are rules kept: form, tones, rhyme. One, *distinct*, is variety: different pairs of characters among all
-# pairs. From left to right variety rises and the rules give way, rhyme before the others. At a low temperature the
-# model says the same things again; at a high one it is never dull. There is no best value, only a choice.
+# pairs. From left to right variety rises. Tones give way slowly from the start; rhyme is a little better at 0.5 than at
+# 0.2 and then falls furthest; the form holds longest. At a low temperature the model says the same things again; at a
+# high one it is never dull. There is no best value, only a choice.
 #
 # ## The cache
 #
@@ -617,6 +622,8 @@ short, long = (writer.model.filled_cache(row[None, :length], 16) for length in (
 for layer, (before, after) in enumerate(zip(short[::2], long[::2], strict=True)):
     change = np.abs(numbers(before)[:, :, :8] - numbers(after)[:, :, :8]).max()
     print(f"block {layer}: largest change of the first 8 keys when 8 tokens are appended: {change:.1g}")
+moved = [np.abs(numbers(a)[:, :, :8] - numbers(b)[:, :, :8]).max() for a, b in zip(short, long, strict=True)]
+assert max(moved) < 1e-5, "an old key or value moved"
 
 # %% [markdown]
 # So keep them. With the *key-value cache* a step computes query, key and value of the new token alone, appends key and
@@ -697,12 +704,13 @@ check.between("gpt2/times_faster", seconds["not cached"] / seconds["cached"])
 
 # %% [markdown]
 # Same poems, character for character. The gain grows with the length: here at most 68 tokens, in GPT-2 1,024. Beyond
-# the context, `generate` forgets the older half and reads the rest again.
+# the context, `generate` forgets the older half and reads the rest again. (The box at the top is slower a character: to
+# show each one it leaves the compiled loop every time; here a whole poem is one call.)
 #
 # ## Poems, judged
 #
 # Write many, in the forms of the test poems, at temperature 0.8, and do not select. Beside every score stand two
-# others: of real held-out poems, and of those poems with their characters shuffled.
+# others: of real held-out poems, and of the same characters dealt out anew over all poems of a form.
 
 # %%
 forms = recipes.spread_forms(data.test.forms, sizes.num_poems)
@@ -911,6 +919,7 @@ def test_best_rhymed(answer):
         "白日依山尽，黄河入海流。欲穷千里目，更上一层山。",
     )
     assert answer([plain, rhymed, rhymed + "山"]) == rhymed, "a poem that rhymes and has its form was there"
+    assert answer([rhymed, plain]) == rhymed, "the first one rhymes"
     assert answer([plain[:-1], plain]) == plain, "only one poem had its form"
 
 
@@ -926,9 +935,10 @@ check.exercise("10.4 best of n", best_rhymed, test_best_rhymed, hint="Sort out w
 # - The chain rule makes any text a product of next-token probabilities, each given all tokens before.
 # - Nats a character, on held-out text, beside an n-gram: the score of a language model. Perplexities of two tokenisers
 #   do not compare.
-# - GPT-2: embeddings, pre-norm blocks with a causal mask, one table used twice. Twenty-five lines of NumPy.
+# - GPT-2: embeddings, pre-norm blocks with a causal mask, one table used twice. Twenty-six lines of NumPy.
 # - Temperature, top-k, top-p and penalties reshape one distribution. They are part of the result: report them.
-# - Keys and values of old tokens never change. Keeping them turns about $T^2 / 2$ token passes into $T$.
+# - As long as the text fits into the context, keys and values of old tokens do not change. Keeping them turns about
+#   $T^2 / 2$ token passes into $T$.
 # - Judge samples beside real and shuffled ones, unselected, and look for copies.
 #
 # ## Sources
