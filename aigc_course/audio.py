@@ -10,7 +10,6 @@ van den Oord et al. (2016), section 2.2, have it. Notes as pictures are in ``sco
 
 import base64
 import io
-import os
 import wave
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +21,7 @@ import numpy as np
 
 from aigc_course import plots
 from aigc_course.plots import Picture
+from aigc_course.runtime import write_whole
 
 VOICES = ("soprano", "alto", "tenor", "bass")
 TEMPO = 72  # quarter notes a minute
@@ -295,15 +295,9 @@ def _wav(samples, sample_rate, bits=16):
 
 
 def _write(path, data):
-    """Write beside, then rename."""
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    """Write a file whole or not at all; returns its path."""
+    write_whole({Path(path): data})
+    return Path(path)
 
 
 def _demand_finite(samples):

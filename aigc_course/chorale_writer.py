@@ -11,9 +11,9 @@ from aigc_course.datasets.chorale_windows import scored_targets
 from aigc_course.runtime import CourseError
 from aigc_course.sampling import Sampler
 from aigc_course.wavenet import WaveNet, doubling
+from aigc_course.wavenet_writing import OPEN
 
 CALM = Sampler(temperature=0.7)
-OPEN = -1  # a token that the model writes
 
 
 def build_chorale_wavenet(dilations=None, residual_dim=80, skip_dim=160, dropout=0.2, seed=0):

@@ -17,6 +17,7 @@ from keras import ops
 
 from aigc_course.compiled import compiled
 from aigc_course.gpt2_writing import Writing
+from aigc_course.runtime import is_whole
 from aigc_course.sampling import GREEDY
 from aigc_course.token_losses import hits, masked_mean, token_cross_entropy
 from aigc_course.transformer import EPSILON, TransformerBlock, causal_mask
@@ -54,11 +55,11 @@ class GPT2Config:
 
     def __post_init__(self):
         for name in ("vocabulary_size", "context_length", "num_layers", "num_heads", "hidden_dim"):
-            if not _is_whole(getattr(self, name)) or getattr(self, name) < 1:
+            if not is_whole(getattr(self, name)) or getattr(self, name) < 1:
                 raise ValueError(f"{name} is a whole number from 1 on, not {getattr(self, name)!r}.")
         if self.hidden_dim % self.num_heads:
             raise ValueError(f"{self.num_heads} heads cannot share a width of {self.hidden_dim}.")
-        if self.intermediate_dim is not None and (not _is_whole(self.intermediate_dim) or self.intermediate_dim < 1):
+        if self.intermediate_dim is not None and (not is_whole(self.intermediate_dim) or self.intermediate_dim < 1):
             raise ValueError(f"intermediate_dim is a whole number from 1 on, or None, not {self.intermediate_dim!r}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout lies in [0, 1), not {self.dropout!r}.")
@@ -66,10 +67,6 @@ class GPT2Config:
             raise ValueError(f"padding_id lies in 0 to {self.vocabulary_size - 1} or is None, not {self.padding_id!r}.")
         if not 0 < self.epsilon < np.inf:
             raise ValueError(f"epsilon is a positive number, not {self.epsilon!r}.")
-
-
-def _is_whole(value):
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 @keras.saving.register_keras_serializable("aigc_course")

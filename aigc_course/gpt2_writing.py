@@ -11,7 +11,7 @@ from keras import ops
 
 from aigc_course.attention import NEVER
 from aigc_course.compiled import CompiledFunctions
-from aigc_course.sampling import choose
+from aigc_course.sampling import chances, choose
 
 OPEN = -1  # a token that is left to the model
 SHORTEST = 16  # a shorter beginning is read step by step, like what is written; else at once
@@ -106,8 +106,7 @@ class _Sheet:
         self.ids = np.full((self.size, self.columns), OPEN, "int32")
         for row, prompt in zip(self.ids, prompts, strict=True):
             row[: len(prompt)] = prompt
-        draws = [np.random.default_rng([*np.ravel(seed), row]).random(self.columns) for row in range(self.size)]
-        self.chance = np.minimum(np.array(draws, "float32").T, np.float32(1 - 2**-24))
+        self.chance = chances(seed, self.size, self.columns).T
         self.ended = np.zeros(self.size, "bool")
         self.first = int((self.ids != OPEN).cumprod(axis=1).sum(axis=1).min())
         missing = (self.ids == OPEN) & (np.arange(self.columns) < self.ends[:, None])

@@ -11,6 +11,7 @@ import platform
 import tomllib
 from dataclasses import dataclass
 from functools import cache
+from numbers import Integral
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,6 +73,11 @@ def write_whole(contents: dict[Path, bytes]):
         for part in parts.values():
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
+
+
+def is_whole(value) -> bool:
+    """Whether this is a whole number, of Python or NumPy; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def profile() -> str:

@@ -66,6 +66,12 @@ def draw(logits, chance):  # [B, V], [B] in [0, 1) -> [B]
     return ops.cast(ops.argmax(ops.cast(beyond, "int32"), axis=-1), "int32")
 
 
+def chances(seed, rows, columns):  # -> [B, N] in [0, 1)
+    """The random numbers of a text: row b has those of ``seed``, a whole number or several, and b."""
+    found = [np.random.default_rng([*np.ravel(seed), row]).random(columns) for row in range(rows)]
+    return np.minimum(np.array(found, "float32").reshape(rows, columns), np.float32(1 - 2**-24))
+
+
 def _falling(logits):
     return -ops.sort(-logits, axis=-1)
 

@@ -66,8 +66,8 @@ class LiveDisplay(keras.callbacks.Callback):
         self._batch = batch + 1
         if self._done == 1:
             self._first_step = time.monotonic()
-        steps = self.params.get("steps") or self._batch
-        if self._done % self._stride == 0 and not self._alone_at_the_end(steps):
+        if self._done % self._stride == 0 and not self._alone_at_the_end():
+            steps = self.params.get("steps") or self._batch
             self._record(self._epoch + min(self._batch / max(steps, 1), 1.0), self._batch, logs)
         if time.monotonic() >= self._next:
             self._show(self._progress())
@@ -80,11 +80,11 @@ class LiveDisplay(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         self._show(f"done in {_duration(time.monotonic() - self._started)}", last=True)
 
-    def _alone_at_the_end(self, steps):
+    def _alone_at_the_end(self):
         """Whether the next point would be that of the last step only. Its batch may be smaller, which Keras' mean knows
         and this class does not: a tooth in the curve."""
         before = max((count for count, _ in self._window.values()), default=0)
-        return 1 < steps == self._batch == before + 1
+        return self.params.get("steps") == self._batch == before + 1 > 1
 
     def _record(self, position, count, logs):
         """Add one point to each curve; ``count``: steps of this epoch so far."""

@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from aigc_course.compiled import compiled, get_row, input_gradient, put_row
+from aigc_course.runtime import is_whole
 from aigc_course.sampling import Sampler
 from aigc_course.token_losses import hits, masked_mean, token_cross_entropy
 from aigc_course.wavenet_writing import Writing
@@ -44,7 +45,7 @@ class CausalConv1D(keras.layers.Layer):
     """``y_t = b + sum over j < k of x_(t - (k - 1 - j) d) W_j``; what lies before the first step is zero (section 2.1).
 
     The same numbers as ``keras.layers.Conv1D(padding="causal")`` with the same weights. (Written as k matrix products
-    of shifted inputs it was slower, forward and back, on TensorFlow and JAX.)
+    of shifted inputs it was slower, forward and back, on JAX and, where inputs are long, on TensorFlow.)
 
     Args:
         filters: width of the output.
@@ -203,15 +204,15 @@ class WaveNet(keras.Model):
     def _demand_sizes(self):
         for name in ("num_classes", "residual_dim", "skip_dim", "kernel_size", "condition_dim"):
             value, least = getattr(self, name), 0 if name == "condition_dim" else 1
-            if not _whole(value) or value < least:
+            if not is_whole(value) or value < least:
                 raise ValueError(f"{name} is a whole number from {least} on, not {value!r}.")
-        if not self.dilations or not all(_whole(dilation) and dilation > 0 for dilation in self.dilations):
+        if not self.dilations or not all(is_whole(dilation) and dilation > 0 for dilation in self.dilations):
             raise ValueError(f"dilations are whole numbers from 1 on, one for each layer, not {self.dilations!r}.")
         if not 0 <= self.dropout_rate < 1:
             raise ValueError(f"dropout lies in [0, 1), not {self.dropout_rate!r}.")
         for name, least in (("start_id", 0), ("padding_id", -1)):
             value = getattr(self, name)
-            if value is not None and (not _whole(value) or not least <= value < self.num_classes):
+            if value is not None and (not is_whole(value) or not least <= value < self.num_classes):
                 raise ValueError(f"{name} lies in {least} to {self.num_classes - 1}, or is None; it is {value!r}.")
 
     @property
@@ -479,7 +480,3 @@ def measured_receptive_field(model, seed=0):
     conditions = np.zeros((1, length, model.condition_dim), "float32") if model.condition_dim else None
     network = lambda x: model.to_logits(model.skips(x, conditions))  # noqa: E731
     return int(steps_seen(network, length, model.residual_dim, length - 1, seed).sum())
-
-
-def _whole(value):
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from aigc_course.compiled import CompiledFunctions, get_row, put_row
-from aigc_course.sampling import choose
+from aigc_course.sampling import chances, choose
 
 OPEN = -1  # a token that is left to the model
 SHORTEST = 16  # a shorter beginning is read step by step, like what is written; else at once
@@ -88,8 +88,7 @@ class _Table:
         ids = np.full((self.asked, columns), OPEN, "int32") if given is None else _given(given, columns, prompts, model)
         for row, prompt in zip(ids, prompts, strict=True):
             row[: len(prompt)] = prompt
-        draws = [np.random.default_rng([*np.ravel(seed), row]).random(columns) for row in range(self.asked)]
-        chance = np.minimum(np.array(draws, "float32").reshape(ids.shape), np.float32(1 - 2**-24))
+        chance = chances(seed, self.asked, columns)
         open_columns = np.flatnonzero(((ids == OPEN) & (np.arange(columns) < self.ends[:, None])).any(axis=0))
         self.rows = columns + self.before  # of the table that are asked for; the rest fills it up
         self.first = self.before + int(open_columns[0] if len(open_columns) else columns)  # row to write first

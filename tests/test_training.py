@@ -72,6 +72,16 @@ def test_a_smaller_last_batch_makes_no_tooth():
     assert display.points["loss"] == [[1 / 3, 3], [2 / 3, 2]]
 
 
+def test_steps_that_nobody_counted_are_all_drawn():
+    """Data without a length: no step is known to be the last."""
+    display = training.LiveDisplay()
+    display.set_params({"epochs": 1, "steps": None})
+    display._means, display._next = {"loss"}, np.inf
+    for batch, mean in enumerate([3, 2.5, 2]):
+        display.on_train_batch_end(batch, {"loss": mean})
+    assert [value for _, value in display.points["loss"]] == [3, 2, 1]
+
+
 def test_means_are_known_by_their_metric():
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", metrics=["mae", keras.metrics.RootMeanSquaredError(name="rmse")])
