@@ -101,8 +101,8 @@ def score_ngram(train, test, order):
     """Accuracy and nats of ``NGram``; its ids 0 to 2 are no notes. Order 5 sees the voice's last note."""
     from aigc_course.metrics.ngram import NGram
 
-    model = NGram(order, vocabulary_size=CLASSES + 3).fit(padded(train)[0] + 3 - 2 * (padded(train)[0] < 0))
-    ids = padded(test)[0]
+    learned, ids = padded(train)[0], padded(test)[0]
+    model = NGram(order, vocabulary_size=CLASSES + 3).fit(np.where(learned < 0, 0, learned + 3))
     nats = model.log_probabilities(np.where(ids < 0, 0, ids + 3))[:, VOICES:]
     best, hits = {}, []
     for piece in test:
