@@ -381,11 +381,15 @@ def _demand_levels(levels):
 
 
 def to_midi(pitches, starts, path, tempo=TEMPO, title=""):
-    """Write music as a MIDI file with one track a voice, sung by a choir; returns the path.
+    """Write ``midi(...)`` to a file; nothing half-written is left. Returns the path."""
+    return _write(path, midi(pitches, starts, tempo, title))
+
+
+def midi(pitches, starts, tempo=TEMPO, title=""):
+    """Bytes of a MIDI file with one track a voice, sung by a choir.
 
     Args:
         pitches, starts: music [S, V].
-        path: where to; nothing half-written is left.
         title: name of the piece in the file; what Latin-1 cannot write becomes a question mark.
     """
     import mido
@@ -404,7 +408,7 @@ def to_midi(pitches, starts, path, tempo=TEMPO, title=""):
         file.tracks.append(_midi_track(voice, [note for note in found if note.voice == voice], length))
     data = io.BytesIO()
     file.save(file=data)
-    return _write(path, data.getvalue())
+    return data.getvalue()
 
 
 def _midi_track(voice, found, length):

@@ -1,4 +1,4 @@
-"""The command line: ``aigc-course lab | run | build | train | sample | translate | write | test | doctor``
+"""The command line: ``aigc-course lab | run | build | train | sample | translate | write | compose | test | doctor``
 (also ``python -m aigc_course``).
 
 What a command needs is imported inside it, so that ``--help`` answers at once. A ``CourseError`` becomes its sentence
@@ -109,10 +109,11 @@ def sample(
     from aigc_course import checkpoints, plots
 
     model = checkpoints.load(name)
-    if not hasattr(model, "sample"):
+    images = model.sample(count, seed=seed) if hasattr(model, "sample") else None
+    if images is None or images.shape[-1] not in (1, 3):
         raise CourseError(f"{name} does not make pictures; `aigc-course sample dcgan-digits` does.")
     columns = min(count, max(1, round(count**0.5)))
-    grid = plots.enlarge(plots.image_grid(model.sample(count, seed=seed), columns), 3)
+    grid = plots.enlarge(plots.image_grid(images, columns), 3)
     _write(output, plots.png(grid, level=6))
     print(f"{count} pictures from {name}, seed {seed}: {_from_here(output)}")
 
@@ -159,6 +160,42 @@ def write(
         found = writer.write(form or "7x4", beginning, count, sampler, seed)
     for text in found:
         print(text, poems.pinyin(text), sep="\n")
+
+
+@app.command()
+def compose(
+    tune: Annotated[str, typer.Argument(help="Part of a held-out chorale's title, or its BWV number.")] = "281",
+    new: Annotated[bool, typer.Option("--new", help="Write all four voices, not only the lower three.")] = False,
+    temperature: Annotated[float, typer.Option(min=0, max=100, help="0 takes the most probable note each time.")] = 0.7,
+    seed: Seed = 0,
+    output: Annotated[
+        Path, typer.Option(dir_okay=False, help="Sound (.wav), notes for other programs (.mid) or a score (.svg).")
+    ] = Path("chorale.wav"),
+):
+    """Set a melody for four voices with trained weights, in the manner of Bach's chorales."""
+    if output.suffix.lower() not in (".wav", ".mid", ".svg"):
+        raise CourseError(f"{output} ends neither in .wav nor in .mid nor in .svg.")
+    quietly_import("aigc_course.recipes")
+    from aigc_course import checkpoints, chorale_writer
+    from aigc_course.datasets.chorales import load_chorales
+    from aigc_course.sampling import Sampler
+
+    plan = load_chorales().test.find(tune)
+    writer = chorale_writer.ChoraleWriter(checkpoints.load("wavenet-chorales"))
+    music = writer.write(plan, Sampler(temperature), seed, keep_soprano=not new)
+    _write(output, _as_file(music, output.suffix.lower()))
+    print(f"{music.title or 'Chorale'}, BWV {music.bwv}, {music.key}, seed {seed}: {_from_here(output)}")
+
+
+def _as_file(music, suffix) -> bytes:
+    """The bytes of a chorale as a file of that kind."""
+    from aigc_course import audio, score
+
+    if suffix == ".svg":
+        return score.score_svg(music.pitches, music.starts, **score.marks(music)).encode()
+    if suffix == ".mid":
+        return audio.midi(music.pitches, music.starts, title=music.title)
+    return audio.music_clip(music.pitches, music.starts).wav()
 
 
 @app.command()

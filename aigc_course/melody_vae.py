@@ -9,11 +9,12 @@ import keras
 import numpy as np
 from keras import layers
 
-from aigc_course.datasets.chorales import FIRST_NOTE, HOLD, RANGES, REST
+from aigc_course.datasets.chorales import RANGES
 from aigc_course.runtime import CourseError
 from aigc_course.vae import VAE
 
 SIXTEENTHS = 32  # two bars of four quarters
+REST, HOLD, FIRST_NOTE = 0, 1, 2
 LOW, HIGH = RANGES["soprano"]
 NUM_TOKENS = FIRST_NOTE + HIGH - LOW + 1  # rest, hold, and a note at each pitch of the soprano
 

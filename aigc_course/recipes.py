@@ -12,7 +12,20 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from aigc_course import checkpoints, classifier, gan, poet, runtime, seq2seq, training, transformer, vae
+from aigc_course import (
+    checkpoints,
+    chorale_writer,
+    classifier,
+    gan,
+    melody_vae,
+    music_recipes,
+    poet,
+    runtime,
+    seq2seq,
+    training,
+    transformer,
+    vae,
+)
 from aigc_course.datasets import dates, load_digits, load_poems
 from aigc_course.datasets.augment import Deformed
 from aigc_course.datasets.buckets import EqualLengths
@@ -263,16 +276,9 @@ def build_dates_transformer(**options):
     return transformer.Transformer(*sides, **{**sizes, **options})
 
 
-def warmed_up(peak, steps, warmup_steps):
-    """Learning rate that rises from 0 to ``peak`` in ``warmup_steps`` and then falls along a cosine to a fiftieth."""
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, max(steps - warmup_steps, 1), alpha=0.02, warmup_target=peak, warmup_steps=warmup_steps
-    )
-
-
 def transformer_optimizer(steps, peak=1.5e-3, warmup_steps=200):
     """AdamW with a slow start; the gradient of each weight matrix or vector has norm 1 at most."""
-    rate = warmed_up(peak, steps, min(warmup_steps, steps // 5 + 1))
+    rate = training.warmed_up(peak, steps, min(warmup_steps, steps // 5 + 1))
     return keras.optimizers.AdamW(rate, weight_decay=0.1, beta_2=0.98, clipnorm=1.0)
 
 
@@ -310,6 +316,11 @@ def spread_forms(forms, count):
     return [ranked[number * len(ranked) // count] for number in range(count)]
 
 
+def _music_recipe(name, build, epochs):
+    train, measure = (getattr(music_recipes, f"{verb}_{name}") for verb in ("train", "measure"))
+    return Recipe(build, train, measure, epochs, data=("chorales",))
+
+
 RECIPES = {
     "digit-classifier": Recipe(
         classifier.build_classifier, _train_classifier, _measure_classifier, {"quick": 1, "class": 10, "full": 60}
@@ -329,4 +340,9 @@ RECIPES = {
     "gpt2-poems": Recipe(
         poet.build_poet, _train_poet, _measure_poet, {"quick": 1, "class": 1, "full": 10}, data=("poems",)
     ),
+    "wavenet-chorales": _music_recipe(
+        "chorales", chorale_writer.build_chorale_wavenet, {"quick": 1, "class": 8, "full": 36}
+    ),
+    "wavenet-tones": _music_recipe("tones", music_recipes.build_tone_wavenet, {"quick": 1, "class": 2, "full": 16}),
+    "vae-melodies": _music_recipe("melodies", melody_vae.build_melody_vae, {"quick": 1, "class": 8, "full": 24}),
 }

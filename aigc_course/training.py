@@ -180,6 +180,13 @@ class LiveDisplay(keras.callbacks.Callback):
         return plots.enlarge(grid, max(1, round(_HEIGHT / grid.shape[0])))
 
 
+def warmed_up(peak, steps, warmup_steps):
+    """Learning rate that rises from 0 to ``peak`` in ``warmup_steps`` and then falls along a cosine to a fiftieth."""
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, max(steps - warmup_steps, 1), alpha=0.02, warmup_target=peak, warmup_steps=warmup_steps
+    )
+
+
 def fit(
     model,
     data,

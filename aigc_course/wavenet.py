@@ -470,7 +470,11 @@ def steps_seen(network, length, width, at, seed=0):  # -> [T] of booleans
         seed: of the input.
     """
     inputs = np.random.default_rng(seed).normal(size=(1, length, width)).astype("float32")
-    slope = compiled(lambda x: input_gradient(lambda x: ops.sum(network(x)[:, at], axis=-1), x))
+
+    def output(x):
+        return ops.sum(network(x)[:, at], axis=-1)
+
+    slope = compiled(lambda x: input_gradient(output, x))
     return (ops.convert_to_numpy(slope(ops.convert_to_tensor(inputs)))[0] != 0).any(axis=-1)
 
 

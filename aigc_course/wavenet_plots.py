@@ -11,10 +11,11 @@ import numpy as np
 from aigc_course import plots
 from aigc_course.audio import MU, Clip, mu_law, music_clip, quantised, signal_to_noise
 from aigc_course.plots import Markup, Picture, refusal_or
-from aigc_course.score import marks, piano_roll, score
+from aigc_course.sampling import Sampler
+from aigc_course.score import bar_length, marks, piano_roll, score
 
 NARROWEST = 24  # steps that the tree shows at least
-TEMPO = 100  # quarter notes a minute in the panel: three bars of 4/4 fit into a clip
+TEMPO = 120  # quarter notes a minute in the panels: four bars of 4/4 fit into a clip
 _BLUE, _ORANGE, _GREY = plots.PALETTE[0], plots.PALETTE[1], "#c8c8c8"
 
 
@@ -187,6 +188,16 @@ def level_distribution(probabilities, actual=None, title="Next sample"):
     return Picture(plots.png(figure, level=6), f"{words}of probability {shares[round(mean)]:.3f}.{came}")
 
 
+def belief_panel(shares, ids):
+    """``draw(place)``: what was expected of one sample, and what came.
+
+    Args:
+        shares: [T, V] probabilities of all levels for every sample, as a ``WaveNet`` gives them.
+        ids: [T] levels of the samples.
+    """
+    return lambda place: level_distribution(shares[place], int(ids[place]), f"Sample {place}")
+
+
 def mu_law_curve(title="The mu-law"):
     """``plots.Picture`` of ``audio.mu_law`` beside the straight line."""
     x = np.linspace(-1, 1, 401)
@@ -201,26 +212,59 @@ def mu_law_curve(title="The mu-law"):
 
 
 def music_panel(generate, tempo=TEMPO, label="Chorale"):
-    """``draw(temperature, seed, soprano, bars, view)`` for ``widgets.explore``: music to play and to see.
+    """``draw(soprano, view, **others)`` for ``widgets.explore``: music to play and to see.
 
     Args:
-        generate: called as ``generate(temperature=, seed=, keep_soprano=, bars=)``; it returns the music as an object
-            with ``pitches`` [S, 4], ``starts`` [S, 4] and, if it has them, ``beats``, ``meter``, ``fermatas``,
-            ``tonic``, ``mode``, ``title`` (a ``Chorale``), or as a pair (pitches, starts). It raises ``CourseError``
-            for what it cannot do. Its last answers are kept, so that another view does not write again.
+        generate: called as ``generate(keep_soprano=, **others)``; it returns the music as an object with ``pitches``
+            [S, 4], ``starts`` [S, 4] and, if it has them, ``beats``, ``meter``, ``fermatas``, ``tonic``, ``mode``,
+            ``title`` (a ``Chorale``), or as a pair (pitches, starts). It raises ``CourseError`` for what it cannot do.
+            Its last answers are kept, so that another view does not write again.
         tempo: quarter notes a minute; the player holds eight seconds.
         label: what stands above the player.
     """
+    written = lru_cache(maxsize=32)(generate)
 
-    @lru_cache(maxsize=32)
-    def written(temperature, seed, keep_soprano, bars):
-        return generate(temperature=temperature, seed=seed, keep_soprano=keep_soprano, bars=bars)
-
-    def draw(temperature=1.0, seed=0, soprano=True, bars=2, view="piano roll"):
-        music = written(float(temperature), int(seed), bool(soprano), int(bars))
+    def draw(soprano=True, view="piano roll", **others):
+        music = written(keep_soprano=bool(soprano), **others)
         return music_view(music, view, ("soprano",) if soprano else (), tempo, label)
 
     return lambda **values: refusal_or(lambda: draw(**values))
+
+
+def harmony_panel(writer, plans, tempo=TEMPO, label="Written just now"):
+    """``draw(tune, temperature, seed, soprano, bars, view)``: a ``ChoraleWriter`` at work on the opening of a chorale.
+
+    Args:
+        writer: the ``ChoraleWriter``.
+        plans: the chorales that ``tune`` chooses from.
+        tempo, label: as for ``music_panel``.
+    """
+
+    def generate(tune, temperature, seed, keep_soprano, bars):
+        plan = plans[tune]
+        return writer.write(plan.crop(0, bars * bar_length(plan.meter)), Sampler(temperature), seed, keep_soprano)
+
+    return music_panel(generate, tempo, label)
+
+
+def morph_panel(melodist, first, second, tempo=TEMPO):
+    """``draw(share)``: the melody that lies at this share of the way from the code of one melody to that of another.
+
+    Args:
+        melodist: the ``VAE`` of ``melody_vae.build_melody_vae``, trained.
+        first, second: melodies, tokens [S] each.
+        tempo: quarter notes a minute.
+    """
+    from aigc_course import melody_vae
+
+    ends = melodist.encode(melody_vae.one_hot(np.stack([first, second])))[0]
+
+    def draw(share):
+        decoded = melodist.decode(((1 - share) * ends[0] + share * ends[1])[None])
+        notes = melody_vae.to_notes(melody_vae.most_probable(decoded)[0])
+        return music_view(notes, tempo=tempo, label=f"{share:.0%} of the way")
+
+    return draw
 
 
 def music_view(music, view="piano roll", given=(), tempo=TEMPO, label="Chorale"):

@@ -29,7 +29,8 @@ from benchmarks.side_by_side import measure
 
 LOWEST, CLASSES = 36, 47  # MIDI note of class 1; class 0 is a rest
 VOICES, CYCLE = 4, 16
-SIZES = {"dilations": (1, 2, 4, 8, 16, 32, 64) * 2, "residual_dim": 96, "skip_dim": 192, "dropout": 0.2}
+SIZES = {"dilations": (4, 1, 2, 4, 8, 16, 32, 64, 128, 4, 1, 2, 4), "residual_dim": 96, "skip_dim": 160, "dropout": 0.2}
+BATCH, CHORDS, STEPS_A_DRAW = 4, 48, 500  # windows of a step, chords of a window, steps on the windows of one draw
 FIELDS = (64, 256, 1024, 4096)
 RESIDUAL, SKIP, V = 32, 64, 64
 
@@ -120,16 +121,17 @@ def score_wavenet(train, test, steps, seed):
     import keras
     from keras import ops
 
-    from aigc_course import recipes
+    from aigc_course import music_recipes
     from aigc_course.compiled import compiled
     from aigc_course.wavenet import WaveNet, shifted
 
     keras.utils.set_random_seed(seed)
     model = WaveNet(CLASSES, condition_dim=VOICES + CYCLE, padding_id=-1, seed=seed, **SIZES)
-    model.compile(recipes.transformer_optimizer(steps, 3e-3))
-    data = crops(train, 16 * steps, 48, seed)
+    model.compile(music_recipes.wavenet_optimizer(steps))
     start = time.perf_counter()
-    model.fit(*shifted(*data), batch_size=16, shuffle=False, verbose=0)
+    for first in range(0, steps, STEPS_A_DRAW):
+        some = crops(train, BATCH * min(STEPS_A_DRAW, steps - first), CHORDS, [seed, first])
+        model.fit(*shifted(*some), batch_size=BATCH, shuffle=False, verbose=0)
     seconds = time.perf_counter() - start
     ids, shown = padded(test)
     counts = ids[:, VOICES:] >= 0
@@ -265,7 +267,7 @@ def main():
     """Both comparisons."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--chorales", help="jsb_chorales.tgz, for part 1")
-    options.add_argument("--steps", type=int, default=4000)
+    options.add_argument("--steps", type=int, default=9000)
     options.add_argument("--seeds", type=int, default=1)
     options.add_argument("--fields", nargs="+", type=int, default=list(FIELDS), help="powers of two")
     options.add_argument("--layers", type=int, default=0, help="0: as many as the field needs")

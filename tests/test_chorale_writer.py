@@ -32,7 +32,7 @@ def test_windows_bring_each_condition_to_its_target():
     assert (targets[:, ::4] == chorales.PADDING).all() and (targets[:, 1::4] != chorales.PADDING).all()
     assert (token_ids[:, 2::4] == targets[:, 1::4]).all()
     begins = chorales.FEATURES.index("melody begins, here")
-    started = token_ids[:, 1::4] >= chorales.FIRST_NOTE
+    started = (token_ids[:, 1::4] >= chorales.BEGUN) & (token_ids[:, 1::4] < chorales.HELD)
     assert (conditions[:, ::4, begins] == started).all()
 
 

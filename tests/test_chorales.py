@@ -9,10 +9,11 @@ import pytest
 from aigc_course import datasets, runtime
 from aigc_course.datasets import files
 from aigc_course.datasets.chorales import (
+    BEGUN,
     CONDITION_DIM,
     FEATURES,
+    HELD,
     HIGHEST,
-    HOLD,
     LOWEST,
     NUM_TOKENS,
     PADDING,
@@ -186,15 +187,23 @@ def test_no_chorale_comes_twice(everything):
     assert len(set(notes)) == len({c.bwv for c in everything}) == len(everything) == 362
 
 
+def test_chorales_are_found_by_number_and_title(parts):
+    test = parts["test"]
+    assert test.find("282").bwv == "282" and test.find("vater UNSER").title == "Vater unser im Himmelreich"
+    with pytest.raises(CourseError, match=r"no chorale 'Hey Jude' here.*Jesus, meine Zuversicht \(365\)"):
+        test.find("Hey Jude")
+
+
 # Tokens.
 
 
 def test_tokens_by_hand():
     ids = tokens(SMALL).reshape(12, 4)
-    c, d, g, low = (note - LOWEST + 2 for note in (72, 74, 67, 48))
-    assert ids[0].tolist() == [c, g, REST, low] and ids[1].tolist() == [HOLD, HOLD, REST, HOLD]
-    assert ids[4].tolist() == [d, g, 60 - LOWEST + 2, HOLD] and ids[8].tolist() == [HOLD, REST, HOLD, HOLD]
-    assert ids.dtype == np.int32 and NUM_TOKENS == HIGHEST - LOWEST + 4 == PADDING + 1
+    c, d, g, e, low = (note - LOWEST + BEGUN for note in (72, 74, 67, 60, 48))
+    on = HELD - BEGUN  # from a note that begins to the same held
+    assert ids[0].tolist() == [c, g, REST, low] and ids[1].tolist() == [c + on, g + on, REST, low + on]
+    assert ids[4].tolist() == [d, g, e, low + on] and ids[8].tolist() == [d + on, REST, e + on, low + on]
+    assert ids.dtype == np.int32 and NUM_TOKENS == 2 * (HIGHEST - LOWEST + 1) + 2 == PADDING + 1
 
 
 def test_tokens_go_there_and_back_exactly(everything):
@@ -204,11 +213,12 @@ def test_tokens_go_there_and_back_exactly(everything):
         assert (pitches.dtype, starts.dtype) == (np.uint8, bool)
 
 
-def test_to_hold_a_rest_or_nothing_is_a_rest():
-    pitches, starts = from_tokens([HOLD, 20, REST, HOLD, HOLD, HOLD, HOLD, 20, HOLD, REST, 20, HOLD])
-    note = 20 - 2 + LOWEST
-    assert pitches.tolist() == [[0, note, 0, 0], [0, note, 0, note], [0, 0, note, note]]
-    assert starts.sum(axis=0).tolist() == [0, 1, 1, 1]
+def test_what_is_held_but_did_not_sound_begins():
+    begun, held, other = BEGUN + 20, HELD + 20, HELD + 21
+    pitches, starts = from_tokens([held, begun, REST, begun, held, held, held, begun, held, other, REST, REST])
+    note = LOWEST + 20
+    assert pitches.tolist() == [[note, note, 0, note], [note] * 4, [note, note + 1, 0, 0]]
+    assert starts.astype(int).tolist() == [[1, 1, 0, 1], [0, 0, 1, 1], [0, 1, 0, 0]]
     assert from_tokens(np.zeros(0, int))[0].shape == (0, 4)
 
 
@@ -240,7 +250,7 @@ def test_transposed_chorales(everything):
     up = SMALL.transposed(3)
     assert up.pitches[0].tolist() == [75, 70, 0, 51] and (up.key, up.sharps) == ("E flat major", -3)
     ids, moved = tokens(SMALL), tokens(up)
-    assert np.array_equal(moved, np.where(ids > HOLD, ids + 3, ids))
+    assert np.array_equal(moved, np.where(ids != REST, ids + 3, ids))
     assert np.array_equal(tokens(up.transposed(-3)), ids)
     with pytest.raises(CourseError, match=r"Moved by -20 semitones the notes run from 28 to 54; .* from 34 to 86"):
         SMALL.transposed(-20)
@@ -321,6 +331,16 @@ def test_example_lines_up_tokens_and_conditions(everything):
     ids, rows = example(everything[0])
     assert ids[0] == REST and np.array_equal(ids[1:], tokens(everything[0])) and ids.dtype == np.int32
     assert np.array_equal(rows, conditions(everything[0])) and len(ids) == len(rows) + 1
+
+
+def test_windows_hold_beginnings_and_ends(parts):
+    """Else a model that writes from the first note on begins with what it has hardly ever seen."""
+    part = parts["train"]
+    ids, _ = windows(part, 64, seed=0, transpose=False)
+    whole = {tokens(chorale)[:40].tobytes() for chorale in part}, {tokens(chorale)[-40:].tobytes() for chorale in part}
+    begins = np.mean([row[1:41].tobytes() in whole[0] for row in ids])
+    ends = np.mean([row[-40:].tobytes() in whole[1] for row in ids])
+    assert 0.1 < begins < 0.3 and 0.1 < ends < 0.3
 
 
 def test_windows_are_cut_from_examples(parts):

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aigc_course import acceptance, cli, doctor, lab
+from aigc_course.datasets.chorales import load_chorales
 from aigc_course.runtime import CourseError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +70,7 @@ def test_help_loads_nothing_heavy():
 def test_help_names_every_command():
     ended = command("--help")
     assert ended.returncode == 0
-    for name in ("lab", "run", "build", "train", "sample", "translate", "write", "test", "doctor"):
+    for name in ("lab", "run", "build", "train", "sample", "translate", "write", "compose", "test", "doctor"):
         assert f" {name} " in ended.stdout
         assert getattr(cli, name).__doc__
 
@@ -86,6 +88,9 @@ def test_a_course_error_is_one_sentence_and_exit_code_2():
         (("train", "dcgan-digits", "--profile", "huge"), "quick, class, full"),
         (("sample", "dcgan-digits", "--output", "picture.gif"), ".png"),
         (("sample", "dates-iso"), "does not make pictures"),
+        (("sample", "vae-melodies"), "does not make pictures"),
+        (("compose", "Hey Jude"), "Vater unser im Himmelreich"),
+        (("compose", "--output", "chorale.mp3"), "neither in .wav"),
         (("translate", "4 March 2021", "--name", "digit-classifier"), "does not translate"),
         (("translate", "4 March 2021" * 9), "at most 48"),
         (("write", "moon"), "does not know m n o"),
@@ -116,6 +121,24 @@ def test_write_prints_a_poem_and_its_pinyin(monkeypatch, capsys):
     lines = poem.replace("，", "。").split("。")
     assert [line[0] for line in lines[:-1]] == list("春夏秋冬东西南北") and {len(line) for line in lines[:-1]} == {7}
     assert len(sounds.split()) == 56
+
+
+@pytest.mark.slow
+def test_compose_keeps_the_melody_and_writes_what_other_programs_read(tmp_path, monkeypatch, capsys):
+    import pretty_midi
+    from scipy.io import wavfile
+
+    path, plan = tmp_path / "song.mid", load_chorales().test.find("281")
+    monkeypatch.setattr(sys, "argv", ["aigc-course", "compose", "281", "--temperature", "0", "--output", str(path)])
+    cli.app(standalone_mode=False)
+    assert "Christus, der ist mein Leben, BWV 281, F major" in capsys.readouterr().out
+    voices = pretty_midi.PrettyMIDI(str(path)).instruments
+    melody = plan.pitches[:, 0][plan.starts[:, 0]]
+    assert len(voices) == 4 and [note.pitch for note in voices[0].notes] == melody.tolist()
+    monkeypatch.setattr(sys, "argv", ["aigc-course", "compose", "--new", "--output", str(tmp_path / "song.wav")])
+    cli.app(standalone_mode=False)
+    rate, samples = wavfile.read(tmp_path / "song.wav")
+    assert 15 < len(samples) / rate < 30 and np.abs(samples).max() > 1000
 
 
 def test_sample_writes_a_picture_whole_or_not_at_all(tmp_path):

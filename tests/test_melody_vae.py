@@ -10,7 +10,7 @@ from aigc_course.runtime import CourseError
 
 def tune(*tokens):
     """A melody of these tokens, the last one held."""
-    return np.array([*tokens, *[chorales.HOLD] * (melody_vae.SIXTEENTHS - len(tokens))])
+    return np.array([*tokens, *[melody_vae.HOLD] * (melody_vae.SIXTEENTHS - len(tokens))])
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def test_melodies_are_the_sopranos_from_their_bar_lines(sopranos):
     """Every row, as notes, stands in some chorale at a bar line."""
     assert sopranos.shape[1] == 32 and len(sopranos) > 200
     assert sopranos.min() == 0 and sopranos.max() < melody_vae.NUM_TOKENS
-    assert (sopranos[:, 0] != chorales.HOLD).all()
+    assert (sopranos[:, 0] != melody_vae.HOLD).all()
     places = {
         tuple(chorale.pitches[s : s + 32, 0])
         for chorale in chorales.load_chorales().test
@@ -52,7 +52,7 @@ def test_notes_by_hand():
 
 def test_one_hot_and_back(sopranos):
     assert np.array_equal(melody_vae.most_probable(melody_vae.one_hot(sopranos)), sopranos)
-    assert melody_vae.most_probable(melody_vae.one_hot([tune(chorales.HOLD)]))[0, 0] == chorales.REST
+    assert melody_vae.most_probable(melody_vae.one_hot([tune(melody_vae.HOLD)]))[0, 0] == melody_vae.REST
     with pytest.raises(CourseError, match="run from 0 to 27"):
         melody_vae.one_hot([[0, 27]])
 

@@ -9,6 +9,8 @@ import pytest
 
 from aigc_course import audio, plots, widgets
 from aigc_course import wavenet_plots as pictures
+from aigc_course.datasets.chorales import load_chorales
+from aigc_course.melody_vae import FIRST_NOTE, HOLD, to_notes
 from aigc_course.runtime import CourseError
 
 pytestmark = pytest.mark.any_backend
@@ -147,17 +149,51 @@ def music_controls():
 def test_music_panel_asks_for_what_the_sliders_say():
     writer = Fake()
     panel = widgets.explore(pictures.music_panel(writer), alt="Music", **music_controls())
-    assert "Chorale, soprano given (4.8 s). Piano roll" in panel.picture.alt
+    assert "Chorale, soprano given (4.0 s). Piano roll" in panel.picture.alt
     assert panel.picture.role == "group" and panel.picture.html().count("<audio controls") == 1
     asked = len(writer.asked)
     panel.set(temperature=0.3, seed=7, soprano=False, bars=3)
     assert writer.asked[asked:] == [{"temperature": 0.3, "seed": 7, "keep_soprano": False, "bars": 3}]
-    assert "given" not in panel.picture.alt and "(7.2 s)" in panel.picture.alt
+    assert "given" not in panel.picture.alt and "(6.0 s)" in panel.picture.alt
     panel.set(view="score")  # the same music, written once
     assert len(writer.asked) == asked + 1
     assert "image/svg+xml" in panel.picture.html() and "C major" in panel.picture.alt
     panel.set(seed=13)
     assert panel.picture.alt.endswith("The model does not write on seed 13.") and panel.error == ""
+
+
+def test_harmony_panel_writes_the_opening_of_the_tune():
+    asked = []
+
+    def write(plan, sampler, seed, keep_soprano):
+        asked.append((len(plan), plan.bwv, sampler.temperature, seed, keep_soprano))
+        return plan
+
+    plans = [load_chorales().test[number] for number in (5, 17)]  # in 4/4 and in 3/4
+    draw = pictures.harmony_panel(SimpleNamespace(write=write), plans)
+    picture = draw(tune=0, temperature=0.5, seed=3, soprano=True, bars=2, view="piano roll")
+    assert "Written just now, soprano given (4.0 s)" in picture.alt
+    draw(tune=0, temperature=0.5, seed=3, soprano=True, bars=2, view="score")  # another view, not written again
+    draw(tune=1, temperature=1.0, seed=0, soprano=False, bars=1, view="piano roll")
+    assert asked == [(32, plans[0].bwv, 0.5, 3, True), (12, plans[1].bwv, 1.0, 0, False)]
+
+
+def test_belief_panel_shows_one_sample_and_what_came():
+    shares = np.eye(8)[[3, 5]] * 0.93 + 0.07 / 8
+    draw = pictures.belief_panel(shares, np.array([3, 2]))
+    assert "Sample 0. Most probable is level 3" in draw(0).alt and "Level 3 came" in draw(0).alt
+    assert "Sample 1. Most probable is level 5" in draw(1).alt and "Level 2 came" in draw(1).alt
+
+
+def test_morph_panel_ends_on_its_melodies():
+    first, second = np.full((2, 32), HOLD)
+    first[0], second[0], second[16] = FIRST_NOTE, FIRST_NOTE + 4, FIRST_NOTE + 7
+    codes = lambda images: (images.reshape(len(images), -1), None)  # noqa: E731
+    melodist = SimpleNamespace(encode=codes, decode=lambda code: code.reshape(1, 32, 1, -1))
+    draw = pictures.morph_panel(melodist, first, second, tempo=60)
+    alone = [pictures.music_view(to_notes(ids), tempo=60, label="x").alt for ids in (first, second)]
+    for share, alt in zip((0.0, 1.0), alone, strict=True):
+        assert draw(share).alt == alt.replace("x (8.0 s)", f"{share:.0%} of the way (8.0 s)")
 
 
 def test_music_that_is_only_notes_can_be_shown():

@@ -1,7 +1,8 @@
 """Bach's four-part chorales on a grid of sixteenths, and their tokens and conditions for a model.
 
-Tokens run voice by voice inside a sixteenth, soprano, alto, tenor, bass, like an arpeggio: 0 a rest, 1 the voice holds
-its note, 2 and on: a note begins, at MIDI pitch LOWEST + token - 2.
+Tokens run voice by voice inside a sixteenth, soprano, alto, tenor, bass, like an arpeggio. Each names the pitch that
+sounds: 0 a rest, then for every MIDI pitch from LOWEST on a note that begins (BEGUN and on), then for every pitch a
+note that is held on (HELD and on). So the last four tokens are the chord, however long ago its notes began.
 Shapes: N windows, S sixteenths of a chorale, T = 4 S tokens, F condition features.   Taught in chapters/07_wavenet.
 """
 
@@ -15,8 +16,9 @@ from aigc_course.runtime import CourseError
 VOICES = ("soprano", "alto", "tenor", "bass")
 RANGES = {"soprano": (57, 81), "alto": (53, 74), "tenor": (48, 69), "bass": (36, 64)}  # of the training part
 LOWEST, HIGHEST = 34, 86  # MIDI pitches that have a token
-REST, HOLD, FIRST_NOTE = 0, 1, 2
-PADDING = FIRST_NOTE + HIGHEST - LOWEST + 1  # after the end of a chorale, in windows
+REST, BEGUN = 0, 1
+HELD = BEGUN + HIGHEST - LOWEST + 1
+PADDING = HELD + HIGHEST - LOWEST + 1  # after the end of a chorale, in windows
 NUM_TOKENS = PADDING + 1
 
 _MAJOR = ("C", "D flat", "D", "E flat", "E", "F", "F sharp", "G", "A flat", "A", "B flat", "B")
@@ -100,6 +102,19 @@ class ChoraleSet:
     def __getitem__(self, number):
         return self.chorales[number]
 
+    def find(self, text: str) -> Chorale:
+        """The first chorale with that BWV number, or else with ``text`` in its title, in whatever case.
+
+        Raises:
+            CourseError: there is none; the message lists the titles.
+        """
+        for fits in (lambda one: one.bwv == text, lambda one: text.casefold() in one.title.casefold()):
+            found = next(filter(fits, self.chorales), None)
+            if found is not None:
+                return found
+        known = "; ".join(sorted({f"{one.title} ({one.bwv})" for one in self.chorales if one.title}))
+        raise CourseError(f"There is no chorale {text!r} here; there are: {known}.")
+
 
 @dataclass(frozen=True)
 class Chorales:
@@ -133,12 +148,12 @@ def tokens(chorale: Chorale) -> np.ndarray:  # -> [T]
         raise CourseError(
             f"The notes run from {sounding.min()} to {sounding.max()}; tokens reach from {LOWEST} to {HIGHEST}."
         )
-    notes = np.where(chorale.starts, pitches - LOWEST + FIRST_NOTE, HOLD)
+    notes = pitches - LOWEST + np.where(chorale.starts, BEGUN, HELD)
     return np.where(pitches > 0, notes, REST).astype(np.int32).reshape(-1)
 
 
 def from_tokens(token_ids) -> tuple[np.ndarray, np.ndarray]:  # [T] -> [S, 4], [S, 4]
-    """Pitches and starts of tokens; to hold on at the beginning or after a rest is a rest.
+    """Pitches and starts of tokens; a note that is held on though it did not sound begins there.
 
     Raises:
         CourseError: a number of tokens that is no multiple of four, or an id that is no token of music.
@@ -149,8 +164,9 @@ def from_tokens(token_ids) -> tuple[np.ndarray, np.ndarray]:  # [T] -> [S, 4], [
     if ids.size and not REST <= ids.min() <= ids.max() < PADDING:
         raise CourseError(f"The ids run from {ids.min()} to {ids.max()}; music has 0 to {PADDING - 1}.")
     ids = ids.astype(np.int32).reshape(-1, len(VOICES))
-    events = _last_event(ids)
-    return np.where(events >= FIRST_NOTE, events - FIRST_NOTE + LOWEST, 0).astype(np.uint8), ids >= FIRST_NOTE
+    pitches = np.where(ids == REST, 0, ids - np.where(ids < HELD, BEGUN, HELD) + LOWEST).astype(np.uint8)
+    before = np.pad(pitches, ((1, 0), (0, 0)))[:-1]
+    return pitches, (pitches > 0) & ((ids < HELD) | (pitches != before))
 
 
 def with_tokens(chorale: Chorale, token_ids) -> Chorale:
@@ -158,13 +174,6 @@ def with_tokens(chorale: Chorale, token_ids) -> Chorale:
     pitches, starts = from_tokens(token_ids)
     shorter = chorale.crop(0, len(pitches))
     return replace(shorter, pitches=pitches[: len(shorter)], starts=starts[: len(shorter)])
-
-
-def _last_event(ids):  # [S, 4] -> [S, 4]
-    """The last token of the same voice that is no HOLD, up to here; REST where there is none."""
-    place = np.where(ids != HOLD, np.arange(len(ids))[:, None], -1)
-    place = np.maximum.accumulate(place, axis=0)
-    return np.where(place >= 0, np.take_along_axis(ids, np.maximum(place, 0), axis=0), REST)
 
 
 # --- conditions -------------------------------------------------------------------------------------------------------
@@ -258,7 +267,8 @@ def example(chorale: Chorale, melody: bool = True) -> tuple[np.ndarray, np.ndarr
 def windows(chorales, length: int, seed: int = 0, count: int | None = None, transpose: bool = True, melody=0.5):
     """Windows of ``length`` sixteenths from random places, as many as cover the set once, unless ``count`` is given.
 
-    A place is drawn alike among all sixteenths, then moved back so that the window ends with its chorale at the latest.
+    A place is drawn alike among all sixteenths; it is the middle of the window, which is then moved into its chorale.
+    So many windows begin or end with theirs: whoever writes chorales has to begin one.
 
     Args:
         chorales: a ``ChoraleSet`` or a list of chorales.
@@ -279,7 +289,8 @@ def windows(chorales, length: int, seed: int = 0, count: int | None = None, tran
     for row, place in enumerate(rng.integers(ends[-1], size=count)):
         number = int(np.searchsorted(ends, place, side="right"))
         chorale = chorales[number]
-        first = max(min(int(place - ends[number]) + len(chorale), len(chorale) - length), 0)
+        middle = int(place - ends[number]) + len(chorale)
+        first = max(min(middle - length // 2, len(chorale) - length), 0)
         if transpose:
             chorale = chorale.transposed(int(rng.choice(chorale.transpositions())))
         features = _known(chorale, bool(with_melody[row]))[first : first + length]

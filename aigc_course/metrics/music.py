@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aigc_course.datasets.chorales import HOLD, RANGES, REST, VOICES, load_chorales, tokens
+from aigc_course.datasets.chorales import BEGUN, HELD, RANGES, REST, VOICES, load_chorales, tokens
 from aigc_course.metrics.poems import Copy, CopyIndex
 from aigc_course.metrics.tables import BesideReal
 from aigc_course.runtime import CourseError
@@ -35,13 +35,13 @@ _UNSEEN = 0x10000  # steps and chords are looked up as text; from here on no cha
 
 
 def copy_last_chord(token_ids) -> np.ndarray:  # [T] -> [T]
-    """The guess that the last chord goes on: HOLD for a voice that sounded a sixteenth earlier, else REST.
+    """The guess that the last chord goes on: what sounded a sixteenth earlier is held, and a rest stays one.
 
     At the first sixteenth there is no last chord, and the guess is REST.
     """
     ids = np.asarray(token_ids).reshape(-1, len(VOICES))
     guess = np.full(ids.shape, REST, np.int32)
-    guess[1:] = np.where(_sounding(ids)[:-1], HOLD, REST)
+    guess[1:] = np.where((ids >= BEGUN) & (ids < HELD), ids - BEGUN + HELD, ids)[:-1]
     return guess.reshape(-1)
 
 
@@ -49,12 +49,6 @@ def copy_accuracy(chorales) -> float:
     """Share of tokens that ``copy_last_chord`` guesses, over all tokens of all chorales."""
     found = [copy_last_chord(ids) == ids for ids in map(tokens, _checked(chorales))]
     return float(np.concatenate(found).mean())
-
-
-def _sounding(ids):
-    """[S, 4] whether a note sounds: the last token that is no HOLD begins one."""
-    last = np.maximum.accumulate(np.where(ids != HOLD, np.arange(len(ids))[:, None], -1), axis=0)
-    return (last >= 0) & (np.take_along_axis(ids, np.maximum(last, 0), axis=0) > HOLD)
 
 
 # --- histograms -------------------------------------------------------------------------------------------------------
