@@ -33,7 +33,9 @@ def _tensorflow(function, xla):
     import tensorflow as tf
 
     tf.get_logger().addFilter(_wanted)
-    return functools.wraps(function)(tf.function(function, reduce_retracing=not xla, jit_compile=xla or None))
+    # AutoGraph rewrites Python loops, of which there are none here, and reads the sources again to do it.
+    options = {"autograph": False, "reduce_retracing": not xla, "jit_compile": xla or None}
+    return functools.wraps(function)(tf.function(function, **options))
 
 
 def _wanted(record):

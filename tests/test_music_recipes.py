@@ -21,9 +21,10 @@ def few_chorales(monkeypatch):
 
 def test_chorales_are_learned_and_measured(few_chorales):
     model = chorale_writer.build_chorale_wavenet((1, 2, 4, 8), residual_dim=16, skip_dim=16, dropout=0.0)
+    before = chorale_writer.ChoraleWriter(model).nats(music_recipes.load_chorales().test)
     music_recipes.train_chorales(model, epochs=3, seed=0)
     figures = music_recipes.measure_chorales(model)
-    assert figures["nats_harmony"] < 2.4 and figures["nats_all_voices"] < 2.4  # guessing costs 4
+    assert max(figures["nats_harmony"], figures["nats_all_voices"]) < before - 1
     assert {"harmonised_chords", "composed_ending", "composed_copied_melody"} < set(figures)
     assert all(np.isfinite(value) for value in figures.values())
 
