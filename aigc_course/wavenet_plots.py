@@ -93,8 +93,8 @@ def gate_curves(filter_weight=1.0, gate_weight=1.0, gate_bias=0.0):
 
     Args:
         filter_weight, gate_weight: w and v.
-        gate_bias: b, where a condition enters (eq. 3): a large negative one shuts the gate, a large positive one opens
-            it.
+        gate_bias: b, where a condition enters (section 2.5): a large negative one shuts the gate, a large positive one
+            opens it.
     """
     x, filters, gates = _gate(filter_weight, gate_weight, gate_bias)
     lines = {"tanh: what is said": (x, filters), "sigmoid: how loud": (x, gates), "product": (x, filters * gates)}
@@ -122,17 +122,20 @@ def _gate(filter_weight, gate_weight, gate_bias):  # -> x [X], tanh [X], sigmoid
 
 
 def mu_law_panel(clip, milliseconds=12):
-    """``draw(levels, law)`` for ``widgets.explore``: the clip through that many levels, to hear, and a piece to see.
+    """``draw(levels, law, loudness)``: the clip through that many levels, to hear, and a piece to see.
 
     Args:
         clip: ``audio.Clip``, a few seconds.
         milliseconds: of the wave that are drawn, about its loudest sample.
+
+    With a ``loudness`` below 1 the clip is sent that much quieter, and made as loud as before for the listener.
     """
 
-    def draw(levels, law="mu-law"):
-        coarse = quantised(clip.samples, levels, law)
+    def draw(levels, law="mu-law", loudness=1.0):
+        coarse = (quantised(loudness * clip.samples, levels, law) / loudness).clip(-1, 1)
         decibels = signal_to_noise(clip.samples, coarse)
-        words = f"{clip.label}, {levels} levels ({law}), {decibels:.1f} dB of signal to noise"
+        quieter = f", sent at {loudness:g} of its loudness" if loudness != 1 else ""
+        words = f"{clip.label}{quieter}, {levels} levels ({law}), {decibels:.1f} dB of signal to noise"
         player = Clip(coarse, clip.sample_rate, words)
         picture = _levels_picture(clip, coarse, levels, law, milliseconds)
         return Markup(player.html() + picture.html(), f"{words}.", "group")

@@ -115,6 +115,18 @@ def test_mu_law_panel_plays_fewer_levels_and_says_the_noise():
     assert panel.picture.html().count("<audio controls") == 1 and 'alt="Curve of 256 levels' in panel.picture.html()
 
 
+def test_quiet_sounds_are_what_the_mu_law_is_for():
+    draw = pictures.mu_law_panel(audio.music_clip(np.array([[60]] * 8), tempo=120, label="A note"))
+    noise = {
+        (law, loudness): float(re.search(r"(-?[\d.]+) dB", draw(32, law, loudness).alt)[1])
+        for law in ("mu-law", "linear")
+        for loudness in (1.0, 0.1)
+    }
+    assert noise["linear", 1.0] > noise["mu-law", 1.0] and noise["mu-law", 0.1] > noise["linear", 0.1] + 10
+    assert noise["mu-law", 1.0] - noise["mu-law", 0.1] < 3
+    assert "sent at 0.1 of its loudness" in draw(32, loudness=0.1).alt
+
+
 def test_any_clip_can_be_put_through_levels():
     for samples in (np.zeros(1), np.zeros(50), np.ones(7)):
         draw = pictures.mu_law_panel(audio.Clip(samples, 8_000, "Short"))

@@ -14,12 +14,12 @@
 # # 07 · WaveNet: convolutions that make music
 #
 # You build a network that writes four-part music in the manner of Bach's chorales, one note after the other, and sets
-# any melody for choir. The same network, without a changed line, makes sound itself, 8,000 numbers a second.
+# hymn tunes for choir. The same network, without a changed line, makes sound itself, 8,000 numbers a second.
 #
 # The causal convolution, the gate, the block and the queue that makes writing fast stand here in a few lines each, with
-# a proof for every claim. Five exercises ask for lines of your own.
+# a check for each claim. Five exercises ask for lines of your own.
 #
-# *About 90 minutes, two to four of them training. Headphones help.*
+# *About 90 minutes, one to four of them training. Headphones help.*
 
 # %%
 from aigc_course import runtime
@@ -62,7 +62,7 @@ widgets.explore(
     wavenet_plots.harmony_panel(writer, tunes),
     alt="A player, and the four voices as bars over time",
     tune=widgets.choice({f"{tune.title} ({tune.meter})": number for number, tune in enumerate(tunes)}, 0, "tune"),
-    soprano=widgets.choice({"keep Bach's soprano": True, "write all four voices": False}, True, "melody"),
+    soprano=widgets.choice({"keep the hymn tune": True, "write all four voices": False}, True, "melody"),
     temperature=widgets.slider(0.0, 1.5, 0.1, 0.7, "temperature"),
     seed=widgets.slider(0, 20, 1, 1, "seed"),
     bars=widgets.slider(1, 4, 1, 4, "bars"),
@@ -70,16 +70,18 @@ widgets.explore(
 )
 
 # %% [markdown]
-# Press play. The top voice is Bach's, from a chorale the network has never seen; alto, tenor and bass it has written
-# just now. Another seed is another setting of the same melody. Let it write all four voices, then raise the temperature
-# until it loses its manners. **Question:** at which temperature do you first hear a wrong note?
+# Press play. The top voice is a hymn tune as it stands in a chorale by Bach (a hymn set for four voices) that the
+# network has never seen; alto, tenor and bass it has written just now. Another seed is another setting of the same
+# melody. Let it write all four voices, then raise the temperature until it loses its manners: 0 always takes the most
+# probable note, 1 draws as the network believes. **Question:** at which temperature do you first hear a wrong note?
 #
 # (The score needs the package *verovio*: `python3 course.py setup music`. Everything else works without it.)
 #
 # ## The data
 #
-# Four voices on a grid of sixteenths: for each voice the pitch that sounds, as its MIDI number (60 is middle C, one
-# more is a semitone higher), and whether the note begins here or is held on.
+# Four voices on a grid of sixteenths (four to a quarter note, the beat; British readers know them as semiquavers and
+# crotchets): for each voice the pitch that sounds, as its MIDI number (60 is middle C, one more is a semitone higher),
+# and whether the note begins here or is held on.
 
 # %%
 print(f"{len(data.train)} chorales to learn from, {len(data.validation)} and {len(data.test)} held out")
@@ -89,18 +91,19 @@ for number in range(4):
 example = data.train[0].crop(0, 48)
 print(example.pitches[:6].tolist())
 print(example.starts[:6].astype(int).tolist())
-audio.play(audio.music_clip(example.pitches, example.starts, label=f"BWV {example.bwv}, its first three bars"))
+audio.play(audio.music_clip(example.pitches, example.starts, label=f"BWV {example.bwv}, its beginning"))
 score.piano_roll(example.pitches, example.starts, example.beats, example.meter)
 
 # %% [markdown]
-# Each bar of the picture is a note, one colour a voice. Most sixteenths begin nothing: chords last a quarter or half a
-# one. Remember that when a score looks high.
+# BWV is the number in the catalogue of Bach's works. Each stripe of the picture is a note, one colour a voice. Most
+# sixteenths begin nothing: a chord usually lasts half a quarter or a whole one. Remember that when a score looks high.
 #
-# The parts are split by *tune*: Bach set some tunes a dozen times, and a setting in the test part whose sister was
-# trained on would measure memory.
+# Training and held-out pieces are split by *tune*: Bach set some tunes a dozen times, and a held-out setting whose
+# sister was trained on would measure memory.
 #
 # A network reads ids. The four voices are laid in a row, soprano, alto, tenor, bass, then the next sixteenth. Id 0 is a
-# rest; then every pitch has an id for a note that *begins* and another for one that is *held*.
+# rest; then each of 53 pitches (34 to 86) has an id for a note that *begins* and another for one that is *held*; with
+# one id for padding that makes 108.
 
 # %%
 ids = chorales.tokens(example)
@@ -125,8 +128,8 @@ print(f"copying the last chord is right for {copying:.1%} of the ids")
 #
 # The better measure is what the truth costs: $-\log p$ of the id that came, in nats, on average. Guessing among all ids
 # costs $\ln 108 = 4.7$; a certain and right answer 0; a certain and wrong one infinitely much. A stronger rival is a
-# table of counts, an *n-gram*: how often did this id follow those $n-1$? It does better when all held notes are one id,
-# so it gets that; the music is the same, and so are the nats.
+# table of counts, an *n-gram*: how often did this id follow these $n-1$ ids? It does better when all held notes are one
+# id, so it gets that; no music is lost by it (what is held is what sounded before), and the nats can be compared.
 
 
 # %%
@@ -150,13 +153,13 @@ for order, keys in ((1, (0,)), (3, (0,)), (9, range(-6, 6))):
 # ## A convolution that does not look ahead
 #
 # A convolution over time gives each step a weighted sum of its neighbours. In a picture there is no before and after;
-# in a piece there is, and a network that is to predict step $t+1$ must see nothing behind step $t$. A *causal*
+# in a piece there is, and a network that is to predict step $t+1$ must see nothing after step $t$. A *causal*
 # convolution with $k$ weights looks only back:
 #
 # $$y_t = \sum_{j=0}^{k-1} w_j \, x_{t-(k-1-j)}, \qquad x_t = 0 \text{ before the beginning.}$$
 #
-# **Three numbers.** $x = (1, 2, 4)$, $w = (3, 1)$: $y_1 = 3\cdot0 + 1 = 1$, $y_2 = 3\cdot1 + 2 = 5$, $y_3 = 3\cdot2 + 4
-# = 10$. With *dilation* $d$ the neighbours lie $d$ steps apart: $x_{t-(k-1-j)d}$.
+# **Three numbers.** $x = (1, 2, 4)$, $w = (3, 1)$: $y_1 = 3\cdot0 + 1 = 1$, $y_2 = 3\cdot1 + 2 = 5$,
+# $y_3 = 3\cdot2 + 4 = 10$. With *dilation* $d$ the neighbours lie $d$ steps apart: $x_{t-(k-1-j)d}$.
 
 
 # %%
@@ -220,9 +223,10 @@ widgets.explore(
 )
 
 # %% [markdown]
-# Blue is what the output at step 0 is made of; orange lies in its future. Every edge is one weight matrix.
-# **Questions:** How many layers without dilation see as much as four with it? Set the documents' stack (3 layers,
-# kernel 5, no dilation, same): how much of what it sees is future?
+# Blue is what the output at step 0 is made of; orange lies in its future. Every edge multiplies by a weight matrix, and
+# all edges of a layer with the same slant share one. **Questions:** How many layers without dilation see as much as
+# four with it? (Compute it.) Set the documents' stack (3 layers, kernel 5, no dilation, same): how much of what it sees
+# is future?
 #
 # A formula can be checked: the output depends on an input step if its gradient there is not zero.
 
@@ -252,9 +256,10 @@ widgets.explore(
 )
 
 # %% [markdown]
-# With the bias at −6 the gate is shut and nothing passes, whatever the filter says. That bias is where a *condition*
-# will enter: "this is the bass", "here a line ends", "the key is G minor". **Question:** for which weights is the
-# product never negative?
+# With the gate's weight at 0 and its bias at −6 the gate is shut, $\sigma(-6) = 0.002$, whatever the filter says; a
+# large weight can open it again. That bias is where a *condition* will enter: "this is the bass", "here a line ends",
+# "the key is G minor". **Question:** the sigmoid is never negative; for which filter weight alone is the product never
+# negative?
 #
 # From $z$ two 1×1 convolutions (dense layers on each step) leave: one is added to the stream that runs through all
 # blocks (*residual*), one goes straight to the output, where the *skips* of all blocks are summed. So the output hears
@@ -266,32 +271,31 @@ def my_block(x, weights, dilation):  # [B, T, R] -> [B, T, R], [B, T, K]
     filters = my_causal_convolution(x, weights["kernel"], weights["bias"], dilation)
     what, how_loud = np.split(filters, 2, axis=-1)
     z = np.tanh(what) / (1 + np.exp(-how_loud))
-    return x + z @ weights["residual"], z @ weights["skip"]
+    return x + z @ weights["residual"] + weights["residual_bias"], z @ weights["skip"] + weights["skip_bias"]
 
 
 block = wavenet.GatedBlock(residual_dim=5, skip_dim=7, kernel_size=2, dilation=4)
+block(x)
+random = np.random.default_rng(1)
+block.set_weights([random.normal(size=weight.shape) for weight in block.weights])  # biases too, which begin at 0
+names = ("kernel", "bias", "residual", "residual_bias", "skip", "skip_bias")
+weights = dict(zip(names, block.get_weights(), strict=True))
 stream, skip = block(x)
-weights = {
-    "kernel": block.convolution.kernel,
-    "bias": block.convolution.bias,
-    "residual": block.residual.kernel,
-    "skip": block.skip.kernel,
-}
-weights = {name: ops.convert_to_numpy(weight) for name, weight in weights.items()}
 mine = my_block(x, weights, dilation=4)
-check.close(mine[0], stream, name="the stream behind a block")
+check.close(mine[0], stream, name="the stream after a block")
 check.close(mine[1], skip, name="what it says to the output")
 
 # %% [markdown]
-# The whole network: an embedding of the ids, the blocks, the sum of the skips, and two more 1×1 convolutions to logits,
-# *one row of logits for every step*. (The documents end with an LSTM that leaves one vector for the whole piece: one
-# prediction where there should be a thousand.) The writer above has the dilations 4, 1, 2, 4, ..., 128, 4, 1, 2, 4. The
-# 4 in front is there because four ids make a sixteenth: it joins what a voice sings with what it sang just before.
+# The whole network: an embedding of the ids, the blocks, the sum of the skips, and twice a ReLU and a 1×1 convolution,
+# to logits: *one row of logits for every step*. (The documents end with an LSTM that leaves one vector for the whole
+# piece: one prediction where there should be a thousand.) The writer above has the dilations 4, 1, 2, 4, ..., 128, 4,
+# 1, 2, 4. The 4 in front is there because four ids make a sixteenth: it joins what a voice sings with what it sang just
+# before.
 #
 # ## The target is one step ahead
 #
 # All steps are trained at once; row $t$ has to name id $t+1$. Forget that shift, and the best a network can do is
-# repeat its input. Watch it get there, on ids that are pure chance, so that nothing can be learned:
+# repeat its input. Watch it get there, on ids that are pure chance, so that there is no rule to learn:
 
 # %%
 chance, fresh = np.random.default_rng(0).integers(0, 11, size=(2, 64, 32)).astype("int32")
@@ -306,13 +310,16 @@ for name, (inputs, targets) in {"shifted": wavenet.shifted(chance), "not shifted
 
 # %% [markdown]
 # A loss near zero, and no idea of what comes next. A low loss proves nothing about the task until the task is checked.
+# (The shifted network's loss lies below $\ln 11 = 2.40$ as well: it has learned some of its 64 rows by heart. On fresh
+# rows both are at chance.)
 #
 # ## Train on chorales
 #
 # The live network is told, for every id it has to name, what is known before the music is: which voice it is, the place
-# in the bar, the key, where lines end. In half of the windows it is also told the melody, now and two beats ahead, so
-# that one network learns both to harmonise and to compose. (The condition $c_t$ enters filter and gate through matrices
-# of its own: $z = \tanh(W_f * x + V_f c) \odot \sigma(W_g * x + V_g c)$, eq. 3 with a condition that changes over
+# in the bar, the key (its home note, the *tonic*, and major or minor), where lines end. In half of the windows it is
+# also told the melody, now and at the next two beats, so that one network learns both to harmonise and to compose. (The
+# condition $c_t$ enters filter and gate through matrices of its own:
+# $z = \tanh(W_f * x + V_f c) \odot \sigma(W_g * x + V_g c)$, section 2.5 of the paper, with a condition that changes over
 # time.)
 
 # %%
@@ -334,7 +341,8 @@ check.between("wavenet/shipped_harmony", scores["shipped"][0])
 # %% [markdown]
 # The second figure stands beside the n-grams above: the same notes to name, all four voices. (Those were told nothing,
 # not even the key or the bar; they only counted.) The live network is small and has had minutes, the shipped one ten.
-# Watch the accuracy in the curve: it climbs to the score of copying first, and rests there before it learns music.
+# The accuracy climbs to the score of copying within the first pass, and gains only a few points in all the others. It
+# ends at about the "82 %" from above; what was learned shows in the nats.
 #
 # ## Writing: the slow loop, and the queue
 #
@@ -360,8 +368,8 @@ print(slow)
 # %% [markdown]
 # Each step computes every layer at every place again, though only the last place is new. What does layer $l$ need for
 # one new output? Its input now, and its input $d_l$ steps ago. So keep, for each layer, a *queue* of its last $d_l$
-# inputs (Le Paine et al., 2016): take out the oldest, put in the newest. A step then costs two small products a layer,
-# however far the network sees.
+# inputs (Le Paine et al., 2016): take out the oldest, put in the newest. A step then costs a few small products a
+# layer, however far the network sees.
 
 
 # %%
@@ -418,8 +426,9 @@ check.between("wavenet/times_faster", seconds[False] / seconds[True])
 # %% [markdown]
 # ## Is it good?
 #
-# Write settings for all held-out melodies, and chorales for all held-out plans, and compare with Bach's own (the
-# ceiling) and with Bach's notes shuffled among his chorales (the floor).
+# Write settings for held-out melodies, and chorales for held-out *plans* (a chorale without its notes: key, bars, ends
+# of lines, length), and compare with Bach's own (the ceiling) and with Bach's notes shuffled among his chorales (the
+# floor).
 
 # %%
 plans = data.test[: sizes.num_written]
@@ -433,15 +442,18 @@ check.between("wavenet/composed_chords", composed.generated.chords)
 composed
 
 # %% [markdown]
-# Read the rows one by one, each between its ceiling and its floor. *Chords* is the share of beats whose notes belong to
-# a triad or seventh chord. *Ends on the tonic* asks the whole piece: the last chord must be that of the key that was
-# asked for. The longest runs that also stand in a training chorale, in any key, are to be compared with those of Bach's
-# own held-out pieces: he liked his formulas too, and a model that had learned chorales by heart would sound best of
-# all.
+# Read the rows one by one beside Bach and the shuffled notes (whose rhythm and ranges are Bach's, so those two rows
+# have no floor). *Chords* is the share of beats whose notes belong to a triad or seventh chord, three or four notes a
+# third apart. The longest runs that also stand in a training chorale, in any key, are to be compared with those of
+# Bach's own held-out pieces: he liked his formulas too, and a model that had learned chorales by heart would sound best
+# of all. (Under a given melody, the row of copied melody is Bach's own.)
 #
-# *Parallels* is where the network fails: two voices that move in parallel fifths or octaves, which every student of
-# harmony is taught to avoid. It has learned which notes sound together, and goes from one good chord to the next with
-# all voices in step. Likelihood did not tell you: a parallel is one improbable note among many probable ones.
+# Two rows are bad. *Ends on the tonic* asks whether the last chord is that of the key that was asked for: with the
+# melody given it mostly is, without it in one piece of three. And *parallels* are worse than the floor: two voices that
+# move in parallel fifths or octaves, which every student of harmony is taught to avoid. The network has learned which
+# notes sound together, and goes from one good chord to the next with all voices in step. Likelihood hardly noticed,
+# since it asks only what Bach's notes cost: a tenth of the probability wasted on parallels costs him
+# $-\ln 0.9 \approx 0.1$ nats a change of chord, a hundredth of a nat an id.
 #
 # A rule that can be counted can be asked for. Write sixteen settings at once, and keep the one with the fewest:
 
@@ -458,8 +470,9 @@ print(f"parallels in sixteen settings: {sorted(counts)}; Bach's own: {music.para
 # %%
 runs = runtime.course_root() / "runs"
 runs.mkdir(exist_ok=True)
-for name, one in (("harmonised", best), ("composed", writer.write(tunes[0], seed=4, keep_soprano=False))):
-    clip = audio.music_clip(one.pitches, one.starts, tempo=100, label=f"{one.title}, {name} by the network")
+new = writer.write(tunes[0], seed=4, keep_soprano=False)
+for name, one in (("harmonised", best), ("composed", new)):
+    clip = audio.music_clip(one.pitches, one.starts, tempo=100, label=f"Chorale, {name} by the network")
     audio.play(clip)
     clip.save_wav(runs / f"{name}.wav")
     audio.to_midi(one.pitches, one.starts, runs / f"{name}.mid", tempo=100, title=one.title)
@@ -468,8 +481,8 @@ for name, one in (("harmonised", best), ("composed", writer.write(tunes[0], seed
 # ## What WaveNet was made for: sound itself
 #
 # A second of sound at telephone quality is 8,000 numbers. The same network predicts them one by one; what was an id of
-# a note is now the id of an air pressure. Telephones have 256 levels, not evenly spaced: the *mu-law* gives quiet
-# samples finer steps, as the ear does,
+# a note is now the id of an air pressure. Telephones use 256 levels that are not evenly spaced (in North America and
+# Japan by the *mu-law*; Europe's A-law is its cousin): quiet samples get finer steps,
 #
 # $$f(x) = \operatorname{sign}(x)\, \frac{\ln(1 + \mu |x|)}{\ln(1 + \mu)}, \qquad \mu = 255.$$
 
@@ -487,10 +500,13 @@ widgets.explore(
     alt="A player, the curve of the levels, and twelve milliseconds of the wave",
     levels=widgets.choice([4, 8, 16, 32, 64, 128, 256], 16, "levels"),
     law=widgets.choice(["mu-law", "linear"], "mu-law", "spacing"),
+    loudness=widgets.choice({"as it is": 1.0, "a tenth": 0.1, "a hundredth": 0.01}, 0.1, "loudness"),
 )
 
 # %% [markdown]
-# **Question:** how many linear levels sound as clean as 32 of the mu-law?
+# The sound is made quieter before it is sent, and louder again for your ears. A loud bar uses all linear levels, and
+# there they even win in decibels. At a tenth the mu-law has lost one decibel, the linear levels twenty: quiet sounds
+# are what it is for. **Question:** how many linear levels are then as clean as 32 of the mu-law?
 #
 # The sound to learn from is made here, from the chorales' sopranos, note by note. The network is told the note and has
 # to make the wave.
@@ -509,8 +525,9 @@ check.between("wavenet/tone_bits", costs["WaveNet"])
 
 # %% [markdown]
 # The two baselines are no straw men: how far each guess misses was counted on training pieces, for loud and quiet
-# samples apart, and made into a distribution. A sine wave *is* a weighted sum of its last two samples; what they cannot
-# know is when a note ends, and how its harmonics mix.
+# samples apart, and made into a distribution. A sine wave *is* a weighted sum of its last two samples, but the weights
+# depend on its pitch, and these baselines have one set for all notes. WaveNet is told the note, and its gates can
+# change the weights with it.
 #
 # Why 256 classes, and not one number with a squared error? Because what comes next need not be one thing with a little
 # noise about it. Look at what the network expects of each sample of a piece:
@@ -521,15 +538,16 @@ shares, came = ops.convert_to_numpy(ops.softmax(speaker(inputs, known)))[0], tar
 widgets.explore(
     wavenet_plots.belief_panel(shares, came),
     alt="A bar for each of 256 levels, their mean, and the level that came",
-    place=widgets.slider(0, len(came) - 1, 1, 40, "sample"),
+    place=widgets.slider(0, len(came) - 1, 1, 3560, "sample"),
 )
 
 # %% [markdown]
-# The mean (dashed) is what a regression would have answered; no shape of the bars was asked for. **Questions:** where
-# in the piece is the distribution broadest, and what happens there? Do you find a sample with two humps?
+# The mean (dashed) is what a regression would have answered. Here it lies beside a hump and a spike, on neither: the
+# spike is level 128, which is no sound at all. Nobody asked for this shape, and nobody had to. **Question:** most
+# samples have one narrow hump; what is the probability of the level that came at sample 40?
 #
 # A regression with an honest error bar is a normal distribution. Give it the network's own mean and spread at every
-# sample, better than it could have learned them, and let it pay for the same piece:
+# sample, about the best it could do if the network is right, and let it pay for the same piece:
 
 # %%
 levels = np.arange(tones.LEVELS)
@@ -561,8 +579,10 @@ audio.spectrogram({"real": real, "made by the network": made})
 #
 # WaveNet is *autoregressive*: it has no hidden variable to turn, only a past. (One of the documents says that WaveNet
 # and MusicVAE both learn the data's latent distribution. The first has none.) *MusicVAE* (Roberts et al., 2018) is a
-# VAE like that of chapter 08, whose picture is two bars of melody: one of 27 ids for each of 32 sixteenths. `vae.VAE`
-# does it, with a recurrent encoder and decoder:
+# VAE like that of chapter 08, for melodies. Here stands a small cousin of it: two bars, one of 27 ids (a rest, "held",
+# 25 pitches) for each of 32 sixteenths, and a decoder that names all sixteenths at once. (MusicVAE's own writes one
+# after the other, with a second level above for sixteen bars.) `vae.VAE` does it, with recurrent networks as encoder
+# and decoder:
 
 # %%
 melodist = checkpoints.load("vae-melodies")
@@ -580,10 +600,9 @@ widgets.explore(
 )
 
 # %% [markdown]
-# At the ends stand two melodies of Bach's chorales, as the decoder remembers them; between them lie melodies that
-# nobody wrote, and most are singable. WaveNet could not do this: it has no point to start from. On the other hand it
-# writes any length, and gives an exact $p(x)$; the VAE gives two bars, and a bound. **Question:** what happens to the
-# rhythm half way?
+# At the ends stand two held-out melodies, as their codes bring them back; between them lie melodies that nobody wrote.
+# Can you sing them? WaveNet could not do this: it has no point to start from. On the other hand it writes any length,
+# and gives an exact $p(x)$; the VAE gives two bars, and a bound. **Question:** half way, whose rhythm is it?
 #
 # ## What the documents got wrong
 
@@ -612,7 +631,7 @@ def layers_needed(num_steps, kernel_size=2):
 # %%
 def test_layers_needed(answer):
     for steps, kernel in ((16, 2), (17, 2), (13, 5), (8000, 2), (1, 3)):
-        layers = answer(steps, kernel)
+        layers = int(answer(steps, kernel))
         assert wavenet.receptive_field(kernel, wavenet.doubling(layers)) >= steps, f"{layers} layers see too little"
         assert not layers or wavenet.receptive_field(kernel, wavenet.doubling(layers - 1)) < steps, "fewer would do"
 
@@ -642,11 +661,11 @@ def test_future_steps(answer):
     assert answer(causal, 21, 4, 10) == 0, "a causal stack looks at none"
 
 
-check.exercise("07.2 leak detector", future_steps, test_future_steps, hint="Count what lies behind `at`.")
+check.exercise("07.2 leak detector", future_steps, test_future_steps, hint="Count what comes after `at`.")
 
 # %% [markdown]
 # **3. Bits and levels.** A sample of 16 bits has 65,536 levels. What would a softmax layer over all of them cost in
-# weights, behind 128 channels, bias included? And with the mu-law's 256?
+# weights, fed by 128 channels, bias included? And with the mu-law's 256?
 
 
 # %% tags=["exercise"]
@@ -672,8 +691,8 @@ check.exercise(
 )
 
 # %% [markdown]
-# **4. Parallel fifths.** Two voices 7 semitones apart (or 19, or 31: octaves do not count) that both move, and are so
-# again, go in parallel fifths. Count them between two chords, given as four MIDI pitches each.
+# **4. Parallel fifths.** Two voices 7 semitones apart (or 19, or 31; whichever is higher) that move in the same
+# direction and are so again go in parallel fifths. Count them between two chords, given as four MIDI pitches each.
 
 
 # %% tags=["exercise"]
@@ -685,10 +704,10 @@ def parallel_fifths(first, second):  # [4], [4] -> number of pairs of voices
 def parallel_fifths(first, second):  # [4], [4] -> number of pairs of voices
     count = 0
     for low in range(4):
-        for high in range(low):  # soprano first: the higher voice has the lower number
-            before, after = first[high] - first[low], second[high] - second[low]
-            moved = first[high] != second[high] and first[low] != second[low]
-            count += moved and before % 12 == after % 12 == 7
+        for high in range(low):
+            before, after = abs(first[high] - first[low]), abs(second[high] - second[low])
+            same_way = (second[high] - first[high]) * (second[low] - first[low]) > 0
+            count += same_way and before % 12 == after % 12 == 7
     return int(count)
 
 
@@ -697,6 +716,11 @@ def test_parallel_fifths(answer):
     assert answer([67, 64, 60, 48], [69, 65, 62, 50]) == 2, "C-G to D-A: the soprano with tenor and with bass"
     assert answer([67, 64, 60, 48], [67, 64, 60, 48]) == 0, "who stays does not move in parallel"
     assert answer([72, 64, 60, 48], [74, 65, 62, 50]) == 0, "octaves are another fault"
+    assert answer([71, 64, 60, 48], [69, 65, 62, 50]) == 0, "no fifth before"
+    assert answer([67, 64, 60, 48], [69, 66, 57, 45]) == 0, "no fifth after"
+    assert answer([67, 64, 60, 48], [72, 64, 60, 41]) == 0, "they move against each other"
+    assert answer([76, 55, 60, 44], [78, 57, 62, 46]) == 0, "C over G is a fourth, though G is the alto's"
+    assert answer([79, 64, 60, 48], [81, 65, 62, 50]) == 2, "31 semitones are a fifth and two octaves"
 
 
 check.exercise("07.4 parallel fifths", parallel_fifths, test_parallel_fifths, hint="Compare distances modulo 12.")
@@ -712,7 +736,7 @@ check.exercise("07.4 parallel fifths", parallel_fifths, test_parallel_fifths, hi
 # - Causal padding, proved by changing the future; dilation, counted by formula and by gradient.
 # - A gated unit, a residual stream, skips that are summed: every step gets its own logits, and its target is one ahead.
 # - Copying is the baseline; likelihood, floors and ceilings come before adjectives.
-# - A queue a layer makes writing as cheap per step as it can be; the notes are the same.
+# - A queue a layer makes the cost of a step independent of how far the network sees; the notes are the same.
 # - Classes over mu-law levels instead of a regression: no shape is assumed, and none is left out.
 # - WaveNet has no latent variable; MusicVAE has one, and a slider on it.
 #
