@@ -319,8 +319,8 @@ for name, (inputs, targets) in {"shifted": wavenet.shifted(chance), "not shifted
 # in the bar, the key (its home note, the *tonic*, and major or minor), where lines end. In half of the windows it is
 # also told the melody, now and at the next two beats, so that one network learns both to harmonise and to compose. (The
 # condition $c_t$ enters filter and gate through matrices of its own:
-# $z = \tanh(W_f * x + V_f c) \odot \sigma(W_g * x + V_g c)$, section 2.5 of the paper, with a condition that changes over
-# time.)
+# $z = \tanh(W_f * x + V_f c) \odot \sigma(W_g * x + V_g c)$, section 2.5 of the paper, with a condition that changes
+# over time.)
 
 # %%
 live = chorale_writer.build_chorale_wavenet(sizes.dilations, sizes.residual_dim, 2 * sizes.residual_dim, dropout=0.0)
