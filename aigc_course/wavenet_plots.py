@@ -177,7 +177,8 @@ def level_distribution(probabilities, actual=None, title="Next sample"):
     ids = np.arange(len(shares))
     mean, likely = float(ids @ shares), int(shares.argmax())
     figure, axes = plots.new_figure(6.4, 3.2)
-    axes.bar(ids, shares, width=1.0, color=_BLUE, label="probability of a level")
+    edges = np.append(ids, len(ids)) - 0.5
+    axes.stairs(shares, edges, fill=True, color=_BLUE, label="probability of a level")
     axes.axvline(mean, color=_ORANGE, linestyle="--", label="their mean")
     if actual is not None:
         axes.plot(

@@ -542,9 +542,9 @@ widgets.explore(
 )
 
 # %% [markdown]
-# The mean (dashed) is what a regression would have answered. Here it lies beside a hump and a spike, on neither: the
-# spike is level 128, which is no sound at all. Nobody asked for this shape, and nobody had to. **Question:** most
-# samples have one narrow hump; what is the probability of the level that came at sample 40?
+# The mean (dashed) is what a regression would have answered. Here it lies at the edge of a hump, drawn aside by a
+# spike: level 128, which is no sound at all. Nobody asked for this shape, and nobody had to. **Question:** most samples
+# have one narrow hump; what is the probability of the level that came at sample 40?
 #
 # A regression with an honest error bar is a normal distribution. Give it the network's own mean and spread at every
 # sample, about the best it could do if the network is right, and let it pay for the same piece:
