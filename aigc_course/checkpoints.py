@@ -57,6 +57,11 @@ def load(name: str):
     return model
 
 
+def short(value) -> float:
+    """A figure as cards have it: five significant digits."""
+    return float(f"{value:.5g}")
+
+
 def save(name: str, model, card: dict, target: Path | None = None) -> Path:
     """Write weights (float32 as float16, compressed) and card; each file appears whole or not at all.
 

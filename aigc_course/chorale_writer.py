@@ -72,15 +72,12 @@ class ChoraleWriter:
         plans = list(plans) if several else [plans]
         if not plans or not all(map(len, plans)):
             raise CourseError("There is nothing to write: give a chorale with a sixteenth at least.")
-        longest = max(map(len, plans)) * len(data.VOICES)
-        given = np.full((len(plans), longest), OPEN, "int32")
-        if keep_soprano:
-            for row, plan in zip(given, plans, strict=True):
-                row[: len(data.VOICES) * len(plan) : len(data.VOICES)] = data.tokens(plan)[:: len(data.VOICES)]
-        _, known = _columns(plans, keep_soprano)
+        token_ids, known = _columns(plans, keep_soprano)
+        told = keep_soprano & (np.arange(token_ids.shape[1]) % len(data.VOICES) == 0) & (token_ids != data.PADDING)
+        given = np.where(told, token_ids, OPEN)
         empty = [np.zeros(0, "int32")] * len(plans)
         rows = self.model.generate(
-            empty, longest, sampler=sampler, cached=cached, seed=seed, conditions=known, given=given
+            empty, token_ids.shape[1], sampler=sampler, cached=cached, seed=seed, conditions=known, given=given
         )
         written = [
             _with_tokens(plan, row[: len(data.VOICES) * len(plan)]) for plan, row in zip(plans, rows, strict=True)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from aigc_course import chorale_writer, melody_vae, training, vae
+from aigc_course.checkpoints import short
 from aigc_course.datasets import tones
 from aigc_course.datasets.chorale_windows import ChoraleWindows
 from aigc_course.datasets.chorales import load_chorales
@@ -34,11 +35,11 @@ def measure_chorales(model):
     """Nats a token of the test chorales, under a given melody and without; ``MusicScore`` of what is written for their
     plans, in both ways."""
     writer, test = chorale_writer.ChoraleWriter(model), load_chorales().test
-    figures = {"nats_harmony": writer.nats(test), "nats_all_voices": writer.nats(test, melody=False)}
+    figures = {"nats_harmony": short(writer.nats(test)), "nats_all_voices": short(writer.nats(test, melody=False))}
     for name, keeps in (("harmonised", True), ("composed", False)):
         found = music.report(writer.write(test, seed=1, keep_soprano=keeps)).as_dict()
         figures |= {f"{name}_{key}": value for key, value in found.items()}
-    return {name: float(f"{value:.5g}") for name, value in figures.items()}
+    return figures
 
 
 def build_tone_wavenet(residual_dim=32, skip_dim=128, seed=0):
@@ -66,7 +67,7 @@ def measure_tones(model):
     """Bits a sample on held-out pieces."""
     pieces = tones.make_tones(load_chorales().test, count=16, seconds=SCORED_SECONDS, seed=1)
     found = model.log_probabilities(pieces.ids, pieces.conditions())
-    return {"bits_per_sample": float(f"{-found.mean(dtype='float64') / np.log(2):.5g}")}
+    return {"bits_per_sample": short(-found.mean(dtype="float64") / np.log(2))}
 
 
 def train_melodies(model, epochs, seed, backup=None):
@@ -84,4 +85,4 @@ def measure_melodies(model):
     distortion, rate = model.elbo_terms(data)
     right = melody_vae.most_probable(model.reconstruct(data)) == melody_vae.most_probable(data)
     figures = {"distortion": distortion.mean(), "rate": rate.mean(), "reconstructed": right.mean()}
-    return {"num_test": len(data), **{name: float(f"{value:.5g}") for name, value in figures.items()}}
+    return {"num_test": len(data), **{name: short(value) for name, value in figures.items()}}

@@ -145,13 +145,9 @@ def _measure_samples(model, num_sets=5, **options):
 
     sets = (model.sample(1000, seed=seed, **options) for seed in range(1, num_sets + 1))
     scores = [metrics.score_images(images).as_dict() for images in sets]
-    figures = {name: _short(np.mean([score[name] for score in scores])) for name in scores[0]}
-    spread = _short(np.std([score["ratio"] for score in scores], ddof=1))
+    figures = {name: checkpoints.short(np.mean([score[name] for score in scores])) for name in scores[0]}
+    spread = checkpoints.short(np.std([score["ratio"] for score in scores], ddof=1))
     return {"num_sets": num_sets, **figures, "ratio_sd": spread, "memorised": any(s["memorised"] for s in scores)}
-
-
-def _short(value):
-    return float(f"{value:.5g}")
 
 
 BETAS = ("0.1", "0.3", "1", "3", "10", "30", "100")
@@ -204,7 +200,7 @@ def _measure_vae(model, num_samples=1000):
         "active_units": int(model.active_units(test.images, labels).sum()),
         "latent_dim": model.latent_dim,
     }
-    return {**{name: _short(value) for name, value in figures.items()}, **_measure_samples(model, **asked)}
+    return {**{name: checkpoints.short(value) for name, value in figures.items()}, **_measure_samples(model, **asked)}
 
 
 def _measure_conditional_vae(model):
@@ -253,7 +249,7 @@ def _measure_dates(target):
         for language in dates.LANGUAGES if target == "iso" else ("en",):
             test = dates.load_dates(target, (language,), num_train=1, num_test=5000).test
             figures[f"exact_match_{language}"] = model.exact_match(test.sources, test.targets)
-            figures[f"nats_{language}"] = _short(-model.log_likelihood(test.sources, test.targets).mean())
+            figures[f"nats_{language}"] = checkpoints.short(-model.log_likelihood(test.sources, test.targets).mean())
         return {"num_test": 5000, **figures}
 
     return measure
@@ -307,7 +303,10 @@ def _measure_poet(model, count=1000):
         "nats_per_character": writer.nats(data.test.texts, data.test.forms),
         "nats_per_character_3gram": float(-ngram.mean()),
     }
-    return {**{name: _short(value) for name, value in figures.items()}, **scores.report(written, forms).as_dict()}
+    return {
+        **{name: checkpoints.short(value) for name, value in figures.items()},
+        **scores.report(written, forms).as_dict(),
+    }
 
 
 def spread_forms(forms, count):

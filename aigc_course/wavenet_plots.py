@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from aigc_course import plots
-from aigc_course.audio import MU, Clip, mu_law, music_clip, quantised, signal_to_noise
+from aigc_course.audio import Clip, music_clip, quantised, signal_to_noise
 from aigc_course.plots import Markup, Picture, refusal_or
 from aigc_course.sampling import Sampler
 from aigc_course.score import bar_length, marks, piano_roll, score
@@ -200,16 +200,6 @@ def belief_panel(shares, ids):
         ids: [T] levels of the samples.
     """
     return lambda place: level_distribution(shares[place], int(ids[place]), f"Sample {place}")
-
-
-def mu_law_curve(title="The mu-law"):
-    """``plots.Picture`` of ``audio.mu_law`` beside the straight line."""
-    x = np.linspace(-1, 1, 401)
-    lines = {"mu-law, mu = 255": (x, mu_law(x, MU)), "linear": (x, x)}
-    figure, axes = plots.new_figure(5.2, 3.4)
-    plots.add_curves(axes, lines, "sample", "compressed", title)
-    axes.set(xticks=(-1, -0.5, 0, 0.5, 1), yticks=(-1, -0.5, 0, 0.5, 1))
-    return Picture(plots.png(figure, level=6), plots.describe_curves(lines, "sample", "compressed", title))
 
 
 # Music

@@ -1,3 +1,5 @@
+"""Chorales written by a WaveNet: windows to learn from, what is kept, queues, nats by hand, refusals."""
+
 import keras
 import numpy as np
 import pytest

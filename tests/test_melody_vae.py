@@ -1,3 +1,5 @@
+"""The VAE of melodies: tokens there and back, its likelihood, what it learns, refusals."""
+
 import keras
 import numpy as np
 import pytest

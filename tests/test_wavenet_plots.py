@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from aigc_course import audio, plots, widgets
+from aigc_course import audio, widgets
 from aigc_course import wavenet_plots as pictures
 from aigc_course.datasets.chorales import load_chorales
 from aigc_course.melody_vae import FIRST_NOTE, HOLD, to_notes
@@ -139,7 +139,6 @@ def test_distribution_names_mode_and_mean():
     picture = pictures.level_distribution(shares, actual=200)
     assert "Most probable is level 10 with 0.600; the mean is level 86.0, of probability 0.000" in picture.alt
     assert "Level 200 came, of probability 0.400" in picture.alt
-    assert isinstance(pictures.mu_law_curve(), plots.Picture)
     for wrong in ([0.5, 0.6], [1.5, -0.5], [[1.0]]):
         with pytest.raises(ValueError, match="Probabilities"):
             pictures.level_distribution(wrong)
