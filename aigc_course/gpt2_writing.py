@@ -15,6 +15,8 @@ from aigc_course.sampling import chances, choose
 
 OPEN = -1  # a token that is left to the model
 SHORTEST = 16  # a shorter beginning is read step by step, like what is written; else at once
+ROOM = 64  # columns by which a large cache grows: every step reads all of it, and each size is compiled for itself
+LARGE = 2**18  # numbers in ``ROOM`` columns of a block's keys from which a cache is large
 
 
 class Writing(CompiledFunctions):
@@ -53,11 +55,17 @@ class Writing(CompiledFunctions):
         width = _size(min(context, sheet.columns - start), context)
         stop = min(sheet.columns, start + context + 1)  # the column behind a full window can still be predicted
         ids, known, chance = sheet.window(start, width + 1)
-        cache, begin = self._cache(ids[:, : at - start], width) if cached else ([], at - start - 1)
+        rooms = self._rooms(sheet.size, at - start, width) if cached else [width]
+        cache, begin = self._cache(ids[:, : at - start], rooms[0]) if cached else ([], at - start - 1)
         function = self.get((cached, kind, width), lambda *args: _advance(self.model, kind, *args))
-        ended = sheet.ended
+        ended, goal = sheet.ended, 0
         while True:
-            until = stop if every is None else min(stop, max(at, start + begin + 1) + every)
+            if at >= goal:
+                goal = stop if every is None else min(stop, max(at, start + begin + 1) + every)
+            if begin >= rooms[0]:
+                cache = [_widened(part, rooms[1]) for part in cache]
+                rooms = rooms[1:]
+            until = min(goal, start + rooms[0] + 1)
             ids, ended, *cache = function(
                 ids, known, chance, ended, np.int32(begin), np.int32(until - start - 1), numbers, banned,
                 np.int32(-1 if sheet.end_id is None else sheet.end_id), sheet.lengths - np.int32(start), *cache,
@@ -66,20 +74,31 @@ class Writing(CompiledFunctions):
             sheet.take(ids, ended, start, until)
             if sheet.finished(until):
                 return at
-            if every is not None:
+            if every is not None and until == goal:
                 yield sheet.rows(until)
             if until >= stop:
                 return at
 
-    def _cache(self, known, width):
+    def _rooms(self, rows, length, width):
+        """The sizes of the cache one after the other, the first with room for ``length`` columns, the last ``width``."""
+        if rows * self.model.config.hidden_dim * ROOM < LARGE:
+            return [width]
+        return [room for room in range(ROOM, width - ROOM // 2, ROOM) if room >= length] + [width]
+
+    def _cache(self, known, room):
         """Keys and values of the known columns, and the column to go on from: few are read step by step from the first,
         many at once."""
         length = known.shape[1]
         if length <= SHORTEST:
-            return self.model.empty_cache(len(known), width), 0
-        padded = np.zeros((len(known), _size(length, width)), "int32")
+            return self.model.empty_cache(len(known), room), 0
+        padded = np.zeros((len(known), _size(length, room)), "int32")
         padded[:, :length] = known
-        return self.get(("read", width), lambda ids: self.model.filled_cache(ids, width))(padded), length - 1
+        return self.get(("read", room), lambda ids: self.model.filled_cache(ids, room))(padded), length - 1
+
+
+def _widened(part, room):  # [B, H, R, D/H] -> [B, H, room, D/H]
+    """Keys or values of a block, with zeros behind them."""
+    return ops.pad(part, ((0, 0), (0, 0), (0, room - part.shape[2]), (0, 0)))
 
 
 def window_start(at, context):

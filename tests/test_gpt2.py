@@ -7,6 +7,7 @@ import pytest
 from keras import ops
 from scipy.special import log_softmax, softmax
 
+from aigc_course import gpt2_writing
 from aigc_course.compiled import compiled
 from aigc_course.gpt2 import GPT2, GPT2Config, shifted
 from aigc_course.sampling import GREEDY, Sampler
@@ -328,6 +329,22 @@ def test_writing_is_the_plain_loop(model, weights, sampler, cached):
 def test_long_prompts_are_read_at_once(model, weights, sampler, cached):
     """17 tokens and more are read in one go; one prompt is longer than the context."""
     assert written(model.generate(LONG, 11, sampler, 2, cached)) == by_hand(weights, LONG, 11, sampler, 2)
+
+
+def test_a_large_cache_grows_with_the_text(model, weights, monkeypatch):
+    """In rooms of 5, 10, 15 and 21 columns the same rows are written, and shown as before."""
+    plain = [written(rows) for rows in model.stream(PROMPTS, 33, MIXED, 5, every=4)]
+    monkeypatch.setattr(gpt2_writing, "ROOM", 5)
+    monkeypatch.setattr(gpt2_writing, "LARGE", 1)
+    rooms = []
+    widened = gpt2_writing._widened
+    monkeypatch.setattr(gpt2_writing, "_widened", lambda part, room: rooms.append(room) or widened(part, room))
+    assert [written(rows) for rows in model.stream(PROMPTS, 33, MIXED, 5, every=4)] == plain
+    assert set(rooms) == {10, 15, C}
+    assert written(model.generate(LONG, 11, MIXED, 2)) == by_hand(weights, LONG, 11, MIXED, 2)
+    end = plain[-1][1][12]
+    expected = by_hand(weights, PROMPTS, 33, MIXED, 5, end_id=end)
+    assert written(model.generate(PROMPTS, 33, MIXED, 5, end_id=end)) == expected
 
 
 @pytest.mark.parametrize("sampler", [GREEDY, MIXED], ids=["greedy", "drawn"])
