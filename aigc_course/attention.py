@@ -18,7 +18,7 @@ def dot_product_attention(queries, memory, mask):  # [B, T, D], [B, S, D], [B, S
 
 def attend(scores, memory, mask):  # [B, T, S], [B, S, D], [B, S] -> [B, T, D], [B, T, S]
     """Context vectors and the weights that made them."""
-    weights = ops.softmax(ops.where(ops.expand_dims(mask, 1), scores, NEVER), axis=-1)
+    weights = ops.softmax(_masked(scores, ops.expand_dims(mask, 1)), axis=-1)
     return ops.matmul(weights, memory), weights
 
 
@@ -31,9 +31,15 @@ def scaled_dot_product_attention(queries, keys, values, mask=None):  # [..., T, 
     """
     scores = ops.matmul(queries, ops.swapaxes(keys, -1, -2)) / keys.shape[-1] ** 0.5
     if mask is not None:
-        scores = ops.where(mask, scores, NEVER)
+        scores = _masked(scores, mask)
     weights = ops.softmax(scores, axis=-1)
     return ops.matmul(weights, values), weights
+
+
+def _masked(scores, mask):
+    """``scores`` where ``mask`` is True, else one whose probability is 0; float16 ends at -65,504."""
+    half = keras.backend.standardize_dtype(scores.dtype) == "float16"
+    return ops.where(mask, scores, -3e4 if half else NEVER)
 
 
 @keras.saving.register_keras_serializable("aigc_course")

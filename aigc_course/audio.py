@@ -430,6 +430,12 @@ def _midi_track(voice, found, length):
 # Pictures of sound
 
 
+def _edges(centres, width):
+    """Outer edges of evenly spaced cells from their centres; ``width`` is that of a lone cell."""
+    step = centres[1] - centres[0] if len(centres) > 1 else width
+    return centres[0] - step / 2, centres[-1] + step / 2
+
+
 def spectrogram(clips, highest=None, window=0.064, title=""):
     """``plots.Picture``: loudness over time and frequency, clips side by side on one scale of decibels.
 
@@ -454,9 +460,9 @@ def spectrogram(clips, highest=None, window=0.064, title=""):
     figure, axes = plots.new_figure(
         max(6.4, 4.2 * len(drawn)), 3.6, columns=len(drawn), sharey=True, squeeze=False, gridspec_kw={"wspace": 0.05}
     )
-    for place, (name, (hertz, _, shares)) in zip(axes[0], drawn.items(), strict=True):
+    for place, (name, (hertz, moments, shares)) in zip(axes[0], drawn.items(), strict=True):
         decibels = 2 * np.round(5 * np.log10(np.maximum(shares / loudest, 1e-9)))  # steps of 2 keep the file small
-        edges = (0, clips[name].seconds, 0, hertz[-1])
+        edges = *_edges(moments, clips[name].seconds), *_edges(hertz, hertz[-1] or 1.0)
         image = place.imshow(
             decibels,
             origin="lower",
@@ -467,7 +473,7 @@ def spectrogram(clips, highest=None, window=0.064, title=""):
             cmap="magma",
             interpolation="nearest",
         )
-        place.set(xlabel="seconds", title=name, ylim=(0, highest), xlim=(0, clips[name].seconds))
+        place.set(xlabel="seconds", title=name, ylim=(0, highest), xlim=edges[:2])
         place.grid(False)
     axes[0, 0].set_ylabel("frequency (Hz)")
     figure.colorbar(image, ax=list(axes[0]), label="decibels", pad=0.02)

@@ -80,7 +80,7 @@ class Writing(CompiledFunctions):
                 return at
 
     def _rooms(self, rows, length, width):
-        """The sizes of the cache one after the other, the first with room for ``length`` columns, the last ``width``."""
+        """The sizes of the cache, one after the other: room for ``length`` columns at first, for ``width`` at last."""
         if rows * self.model.config.hidden_dim * ROOM < LARGE:
             return [width]
         return [room for room in range(ROOM, width - ROOM // 2, ROOM) if room >= length] + [width]

@@ -39,8 +39,10 @@ def melodies(chorales, length=SIXTEENTHS, transpose=True):  # -> [N, S]
 
 
 def _tokens(chorale):
-    """[S] tokens of the soprano."""
+    """[S] tokens of the soprano; CourseError for a note outside its range."""
     pitches = chorale.pitches[:, 0].astype("int32")
+    if ((pitches > 0) & ((pitches < LOW) | (pitches > HIGH))).any():
+        raise CourseError(f"A soprano has the pitches {LOW} to {HIGH}; that of BWV {chorale.bwv} leaves them.")
     return np.where(pitches == 0, REST, np.where(chorale.starts[:, 0], pitches - LOW + FIRST_NOTE, HOLD))
 
 

@@ -70,7 +70,7 @@ class Poet:
         ids = self.vocabulary.encode([poems.marked(text, form)], start=True)[0]
         if (ids == UNKNOWN).any():
             strange = sorted({character for character in text if character not in self.vocabulary})
-            known = len(self.vocabulary)
+            known = int(self.is_character(np.arange(len(self.vocabulary))).sum()) - 1  # UNKNOWN is none
             raise CourseError(
                 f"The model does not know {' '.join(strange)}; it writes with {known:,} Chinese characters."
             )
@@ -94,7 +94,7 @@ class Poet:
             CourseError: as ``prompt``.
             ValueError: a count that is no number of poems, or another than that of the forms.
         """
-        if count < 0 or count != int(count) or not (isinstance(form, str) or count in (1, len(form))):
+        if not 0 <= count < np.inf or count != int(count) or not (isinstance(form, str) or count in (1, len(form))):
             raise ValueError(f"count is a whole number from 0 on, and that of the forms in a list, not {count}.")
         forms = [form] * int(count) if isinstance(form, str) else list(form)
         written = []

@@ -197,6 +197,8 @@ def sample(logits, temperature=1.0, top_k=None, top_p=None, seed=0):  # [B, V] -
     if not np.isfinite(logits.max(axis=-1)).all():
         raise ValueError("There are NaN or inf among the logits; -inf is fine, but not for all tokens of a row.")
     rows, sampler = np.atleast_2d(logits), Sampler(temperature, top_k, top_p)
+    if not len(rows):
+        return np.zeros(0, "int32")
     chance = np.random.default_rng(seed).random(len(rows), "float32")
     ids = ops.convert_to_numpy(choose(ops.convert_to_tensor(rows), chance, sampler.kind, sampler.numbers))
     return ids if logits.ndim == 2 else int(ids[0])

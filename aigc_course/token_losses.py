@@ -10,8 +10,8 @@ from aigc_course.vocabulary import PAD
 
 def masked_mean(values, mask):  # [B, T] x 2 -> []
     """Mean of ``values`` where ``mask`` is True; 0 if it is nowhere."""
-    mask = ops.cast(mask, values.dtype)
-    return ops.sum(values * mask) / ops.maximum(ops.sum(mask), 1)
+    # Not by multiplying: a NaN or an infinity that does not count would spoil the sum.
+    return ops.sum(ops.where(mask, values, 0.0)) / ops.maximum(ops.sum(ops.cast(mask, values.dtype)), 1)
 
 
 def token_cross_entropy(target_ids, logits):  # [B, T], [B, T, V] -> [B, T]

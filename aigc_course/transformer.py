@@ -51,10 +51,12 @@ class SinusoidalPositions(keras.layers.Layer):
         self.table = sinusoidal_table(self.max_length, shape[-1])
 
     def call(self, inputs, start=0):  # [B, T, D] -> [B, T, D]
-        """``start``: position of the first step. ValueError for more steps than the table has rows."""
+        """``start``: position of the first step. ValueError for more steps than the table has rows behind it, as far as
+        both are known."""
         length = ops.shape(inputs)[1]
-        if isinstance(length, int) and length > self.max_length:
-            raise ValueError(f"{length} steps are more than the {self.max_length} positions of the table.")
+        end = length + (start if isinstance(start, int) else 0) if isinstance(length, int) else 0
+        if end > self.max_length:
+            raise ValueError(f"{end} steps are more than the {self.max_length} positions of the table.")
         table = ops.convert_to_tensor(self.table, inputs.dtype)
         rows = ops.arange(length, dtype="int32") + start
         return inputs + ops.take(table, rows, axis=0)

@@ -40,6 +40,7 @@ KINDS = {
 _SMALL = f"{plots.SMALL};line-height:16px"
 WIDEST = 512  # vectors of which ``scaling_weights`` takes the first numbers
 _WIDE = 0x2E80  # characters from here on are as wide as high
+NOTHING = "Nothing was written. Type a date."
 
 
 # Parts
@@ -162,7 +163,7 @@ def attention_panel(model):
     def draw(text, kind, block, head):
         found, maps = known(text)
         if not maps:
-            return sentence("Nothing was written. Type a date.")
+            return sentence(NOTHING)
         rows, columns = sides(found, kind)
         weights = maps[kind][block - 1, head - 1][: len(rows), : len(columns)]
         words = f"It writes {found.text}.   {kind}, block {block}, head {head}"
@@ -174,6 +175,8 @@ def attention_panel(model):
 def every_head(model, text, kind):
     """All heads of a kind as ``small_maps``."""
     found, maps = looked(model, text)
+    if not maps:
+        return sentence(NOTHING)
     rows, columns = sides(found, kind)
     blocks, heads = maps[kind].shape[:2]
     where = list(product(range(blocks), range(heads)))
@@ -236,7 +239,7 @@ def positions_view(first, second, length=60, width=32):
     )
     bars = "".join(_bar(value, number == second) for number, value in enumerate(likeness))
     words = f"Similarity of positions {first} and {second}: {likeness[second]:.2f}"
-    told = f"{words}. Of position {first} with its neighbours at distance 1: {likeness[max(first - 1, 0)]:.2f}."
+    told = f"{words}. Of position {first} with its neighbours at distance 1: {likeness[first - 1 if first else 1]:.2f}."
     return Markup(
         _grid([72, *[14] * width], strips, height=18, gap=0)
         + heading(words)

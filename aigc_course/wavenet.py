@@ -4,8 +4,8 @@ Shapes: B batch, N rows, T steps, V classes, R residual width, K skip width, L l
 k kernel width, d dilation, S = (k - 1) d + 1 slots of a queue.   Taught in chapters/07_wavenet.
 Corrects A14, A15, A16, A17, A18, A21.
 
-``log p(x_1 ... x_T | c) = sum over t of log p(x_t | x_1 ... x_(t-1), c_t)`` (eq. 1 and section 2.5), in nats. Of what
-came before, a row sees the last ``1 + (k - 1) (d_1 + ... + d_L)`` tokens: the receptive field.
+``log p(x_1 ... x_T | c) = sum over t of log p(x_t | x_1 ... x_(t-1), c_1 ... c_t)`` (eq. 1 and section 2.5), in nats.
+Of what came before, a row sees the last ``1 + (k - 1) (d_1 + ... + d_L)`` tokens: the receptive field.
 """
 
 from collections import deque

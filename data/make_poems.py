@@ -57,10 +57,10 @@ MEANINGS = """
     徒 in vain; 字 written character; 沧 dark green; 斋 study; 胡 nomads of the north; 任 let; 惟 only;
     轩 veranda; 御 imperial; 机 loom, device; 齐 level; 尔 you; 章 writing; 肠 bowels; 寥 lonely; 狂 wild;
     盘 dish; 兼 also; 种 plant; 及 reach; 诸 all; 题 inscribe; 携 hold hands; 但 only; 凝 congeal; 苑 park;
-    鸿 wild swan; 目 eye; 拟 intend; 第 mansion; 危 high, perilous; 倾 tilt; 全 whole; 称 praise; 没 sink;
+    鸿 wild swan; 目 eye; 拟 intend; 第 rank; 危 high, perilous; 倾 tilt; 全 whole; 称 praise; 没 sink;
     骊 Mount Li; 疑 suspect; 层 storey; 低 lower; 李 plum tree; 蜀 Shu; 旅 journey; 岂 how could; 谁 who;
     几 how many; 侯 lord; 终 in the end; 笑 laugh; 萦 wind around; 依 lean on; 莺 oriole; 裳 skirt; 斗 dipper;
-    蓑 straw cloak
+    蓑 straw cloak; 如 like, as
 """
 SANDHI = {"一": {"yí", "yì"}, "不": {"bú"}, "七": {"qí"}, "八": {"bá"}}  # tones before another tone, no readings
 FIELDS = (*MODERN, "kHanyuPinyin", "kDefinition", "kTang")
@@ -320,6 +320,7 @@ def card_of(target, arrays, tang_share):
         "licence": "package: MIT, the poems themselves are in the public domain; Unihan: Unicode License v3",
         "punctuation": "left out of the file and put back alike everywhere, a comma after odd lines and a full stop "
         "after even ones: the source's question marks and semicolons are lost",
+        "characters": "OpenCC leaves some variant forms (疎, 簷, 鴈) as the source has them, beside the usual ones",
         "choice": "poems with a gap, a note in brackets or anything but Han characters left out; of equal texts "
         "one kept, that of the author with the most poems",
         "parts": "90 / 5 / 5 by groups, form by form: poems that share a quarter of the shorter one's lines, or half "

@@ -541,5 +541,8 @@ def test_spectrogram_finds_the_pitch():
     assert len(picture.data) < 120_000
     short = audio.Clip(np.zeros(3), 8_000, "Three samples")
     assert isinstance(audio.spectrogram(short), plots.Picture)
+    moments = np.arange(0.032, 1, 0.016)  # centres of columns: each is drawn around its own moment
+    assert audio._edges(moments, 1.0) == pytest.approx((0.024, moments[-1] + 0.008))
+    assert audio._edges(np.array([0.3]), 0.6) == pytest.approx((0, 0.6))
     with pytest.raises(ValueError, match="no clip"):
         audio.spectrogram({})

@@ -29,6 +29,7 @@ from aigc_course.datasets.chorales import (
     with_tokens,
 )
 from aigc_course.runtime import CourseError
+from aigc_course.score import key_name
 
 pytestmark = pytest.mark.any_backend
 
@@ -160,6 +161,14 @@ def test_keys_fit_the_music(everything):
 )
 def test_signatures(tonic, mode, sharps):
     assert Chorale(PITCHES, STARTS, SMALL.beats, "3/4", FERMATAS, tonic, mode).sharps == sharps
+
+
+@pytest.mark.parametrize("mode", ["major", "minor"])
+def test_names_of_keys_fit_their_signatures(mode):
+    for tonic in range(12):
+        chorale = Chorale(PITCHES, STARTS, SMALL.beats, "3/4", FERMATAS, tonic, mode)
+        assert chorale.key.replace(" sharp", "♯").replace(" flat", "♭") == key_name(tonic, mode)
+        assert ("sharp" not in chorale.key or chorale.sharps > 0) and ("flat" not in chorale.key or chorale.sharps < 0)
 
 
 # Parts, by another way than the one that made the file.

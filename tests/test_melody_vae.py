@@ -1,5 +1,7 @@
 """The VAE of melodies: tokens there and back, its likelihood, what it learns, refusals."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -43,6 +45,15 @@ def test_transposed_melodies_keep_their_intervals():
 
 def test_no_chorale_gives_no_melody():
     assert melody_vae.melodies([]).shape == (0, 32)
+
+
+def test_a_soprano_outside_its_range_is_refused():
+    chorale = chorales.load_chorales().test[0]
+    for pitch in (melody_vae.LOW - 1, melody_vae.HIGH + 1):
+        pitches = chorale.pitches.copy()
+        pitches[pitches[:, 0] > 0, 0] = pitch
+        with pytest.raises(CourseError, match="A soprano has the pitches"):
+            melody_vae.melodies([replace(chorale, pitches=pitches)], transpose=False)
 
 
 def test_notes_by_hand():

@@ -135,7 +135,7 @@ def test_lists_that_do_not_fit_are_refused(poet):
     np.testing.assert_array_equal(poet.encode([POEM] * 2, np.array(["5x4"] * 2)), poet.encode([POEM] * 2))
     with pytest.raises(CourseError, match="has none of the forms"):
         poet.encode(["白日"])
-    for form, count in (("5x4", -1), ("5x4", 1.5), (["7x4"], 5)):
+    for form, count in (("5x4", -1), ("5x4", 1.5), ("5x4", np.inf), ("5x4", np.nan), (["7x4"], 5)):
         with pytest.raises(ValueError, match="count is"):
             poet.write(form, count=count)
     assert poet.write("5x4", count=0) == poet.write([]) == []
@@ -144,7 +144,7 @@ def test_lists_that_do_not_fit_are_refused(poet):
 
 
 def test_wrong_wishes_speak(poet):
-    with pytest.raises(CourseError, match="does not know 鿿"):
+    with pytest.raises(CourseError, match="does not know 鿿; it writes with 4,410 Chinese characters"):
         poet.prompt("白鿿")
     with pytest.raises(CourseError, match="holds a mark"):
         poet.prompt("⑦④")

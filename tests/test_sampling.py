@@ -242,6 +242,7 @@ def test_sample_follows_its_seed_and_takes_one_row():
     one = sample(LOGITS[0], temperature=0)
     assert isinstance(one, int) and one == LOGITS[0].argmax()
     np.testing.assert_array_equal(sample(tensor(LOGITS), temperature=0), LOGITS.argmax(-1))
+    assert sample(np.zeros((0, 4))).shape == (0,)
 
 
 def test_sample_spares_what_is_ruled_out():

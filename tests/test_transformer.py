@@ -12,6 +12,7 @@ from translators import demand_causality, forward, numbers, padded
 from aigc_course.attention import scaled_dot_product_attention
 from aigc_course.compiled import compiled, input_gradient
 from aigc_course.runtime import CourseError
+from aigc_course.token_losses import masked_mean
 from aigc_course.transformer import (
     FeedForward,
     MultiHeadAttention,
@@ -80,6 +81,23 @@ def test_scaled_attention_by_hand():
 def test_who_may_look_at_nothing_looks_at_all_alike():
     _, weights = scaled_dot_product_attention(QUERIES, MEMORY, MEMORY, np.zeros((B, T, S), bool))
     np.testing.assert_allclose(numbers(weights), 1 / S, rtol=1e-6)
+
+
+def test_masks_hold_in_half_precision():
+    """float16 ends at 65,504: a hidden score of -1e9 would be -inf, and a row of those NaN."""
+    queries, memory = (ops.cast(ops.convert_to_tensor(values), "float16") for values in (QUERIES, MEMORY))
+    mask = np.arange(S) < np.array([0, 1, 2, 3, 3])[:T, None]
+    _, weights = scaled_dot_product_attention(queries, memory, memory, ops.convert_to_tensor(mask))
+    weights = numbers(weights)
+    np.testing.assert_allclose(weights[:, 0], 1 / S, rtol=1e-2)
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-2)
+    assert (weights[:, 1:][:, ~mask[1:]] == 0).all()
+
+
+def test_what_does_not_count_spoils_no_mean():
+    values, mask = np.array([[np.inf, 1.0, np.nan, 4.0]], "float32"), np.array([[False, True, False, True]])
+    assert float(masked_mean(ops.convert_to_tensor(values), ops.convert_to_tensor(mask))) == 2.5
+    assert float(masked_mean(ops.convert_to_tensor(values), ops.convert_to_tensor(~mask & mask))) == 0
 
 
 MASKS = {
@@ -460,3 +478,5 @@ def test_positions_end_with_their_table():
     assert positions(np.zeros((1, 4, 6), "float32")).shape == (1, 4, 6)
     with pytest.raises(ValueError, match="5 steps are more than the 4 positions"):
         positions(np.zeros((1, 5, 6), "float32"))
+    with pytest.raises(ValueError, match="6 steps are more than the 4 positions"):
+        positions(np.zeros((1, 3, 6), "float32"), start=3)

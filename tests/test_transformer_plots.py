@@ -145,6 +145,7 @@ def test_all_heads_are_drawn_with_their_names():
     picture = transformer_plots.every_head(Fake(), TEXT, "cross")
     assert "block 1, head 1:" in picture.alt and picture.alt.startswith("6 maps")
     assert picture.html().count("<i ") == 6 * 10 * 10
+    assert "Type a date." in transformer_plots.every_head(Fake(), "", "encoder").alt
 
 
 # Scores and positions
@@ -178,6 +179,9 @@ def test_similarity_of_positions_depends_on_their_distance():
 
     assert told(7, 7) == "1.00" and told(3, 9) == told(40, 46) == told(46, 40)
     assert float(told(20, 21)) > float(told(20, 30))
+    for first in (0, 1, 59):
+        neighbour = 1 if first == 0 else first - 1
+        assert transformer_plots.positions_view(first, 7).alt.count(f"distance 1: {told(first, neighbour)}.") == 1
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 0), (59, 0), (30, 30), (59, 59), (0, 59)])

@@ -22,7 +22,7 @@ PADDING = HELD + HIGHEST - LOWEST + 1  # after the end of a chorale, in windows
 NUM_TOKENS = PADDING + 1
 
 _MAJOR = ("C", "D flat", "D", "E flat", "E", "F", "F sharp", "G", "A flat", "A", "B flat", "B")
-_MINOR = ("C", "C sharp", "D", "E flat", "E", "F", "F sharp", "G", "G sharp", "A", "B flat", "B")
+_MINOR = ("C", "C sharp", "D", "D sharp", "E", "F", "F sharp", "G", "G sharp", "A", "B flat", "B")
 _SHARPS = (0, -5, 2, -3, 4, -1, 6, 1, -4, 3, -2, 5)  # of major keys; a minor key has those of the major a third above
 
 

@@ -24,7 +24,7 @@ from aigc_course.audio import (
     tone,
 )
 
-RATE = 8_000  # samples a second, as in van den Oord et al. (2016), section 2.2, for telephones
+RATE = 8_000  # samples a second, as telephones have (ITU-T G.711)
 LEVELS = 256
 SILENCE = 128  # the id of the sample 0
 TEMPI = (60.0, 120.0)  # quarter notes a minute, drawn evenly between

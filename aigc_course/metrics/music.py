@@ -269,7 +269,7 @@ def training_index() -> MusicCopyIndex:
 
 @dataclass(frozen=True)
 class MusicFigures:
-    """Scores of one set of chorales; the copied runs are means, in notes and in chords."""
+    """Scores of one set of chorales; the copied runs are means, in steps from note to note and in chords."""
 
     pitch_classes: float
     steps: float
@@ -309,7 +309,7 @@ class MusicScore(BesideReal):
             self.row("parallel fifths and octaves, a hundred changes", "parallels", "like real", "{:.2f}"),
             self.row("estimated tonic is the one asked for", "key", "like real"),
             self.row("ends on the tonic's chord", "ending", "like real"),
-            self.row("longest copied melody, notes", "copied_melody", "like real", "{:.1f}"),
+            self.row("longest copied melody, steps", "copied_melody", "like real", "{:.1f}"),
             self.row("longest copied run of chords", "copied_chords", "like real", "{:.1f}"),
         ]
 

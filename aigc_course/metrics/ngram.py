@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aigc_course.runtime import CourseError
+from aigc_course.runtime import CourseError, is_whole
 from aigc_course.vocabulary import END, PAD, START
 
 
@@ -36,14 +36,16 @@ class NGram:
             raise CourseError(f"The order is {order}; a run has a whole number of tokens, one at least.")
         if discount is not None and not 0 <= discount <= 1:
             raise CourseError(f"The discount is {discount}; it must lie in 0 .. 1.")
-        if vocabulary_size is not None and not END < vocabulary_size < np.inf:
-            raise CourseError(f"vocabulary_size is {vocabulary_size}; END alone makes it {END + 1} at least.")
+        if vocabulary_size is not None and not (is_whole(vocabulary_size) and vocabulary_size > END):
+            raise CourseError(f"vocabulary_size is a whole number from {END + 1} on, not {vocabulary_size!r}.")
         self.order, self.discount, self._levels = int(order), discount, []
         self.vocabulary_size = self._told_size = vocabulary_size
 
     def fit(self, token_ids):  # [N, T]
         """Count the runs of ``token_ids``, rows without START, padded with 0 on the right; returns the model."""
         rows = _checked(token_ids)
+        if not rows.size:
+            raise CourseError("There is no text to count.")
         self.vocabulary_size = self._told_size or max(int(rows.max(initial=0)), END) + 1
         self._check_ids(rows)
         padded, is_token = self._padded(rows)

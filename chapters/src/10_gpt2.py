@@ -21,7 +21,7 @@
 # You meet the tokeniser, the network and every way to choose a token in a few lines each, and learn what the cache
 # keeps that makes writing fast.
 #
-# *About 90 minutes, one to two of them training.*
+# *About 90 minutes, about one of them training.*
 
 # %%
 from aigc_course import runtime
@@ -76,12 +76,13 @@ widgets.explore(
 )
 
 # %% [markdown]
-# 明月 is *bright moon*; your two characters stand on blue, the model wrote the rest. (Sound and meaning are looked up
-# for each character by itself, its most usual in poems: 白发, *white hair*, bái fà, shows as bái fā, *white, set out*.)
-# Other beginnings: 春风 *spring wind*, 秋 *autumn*, 白云 *white clouds*, 故人 *old friend*, 江 *river*. Move the seed
-# for another poem, the form for another shape. Turn the temperature up to 2 and watch the sense go first, then the
-# shape. Under *how sure it was* the stops (，。) are nearly certain, the first characters of a line are not.
-# **Question:** what does the seed change when top-k is 1?
+# 明月 is *bright moon*; your two characters stand on blue, the model wrote the rest. (Sound and meaning are
+# looked up for each character by itself, its most usual in poems: 白发, *white hair*, bái fà, shows as bái fā,
+# *white, set out*.) Other beginnings: 春风 *spring wind*, 秋 *autumn*, 白云 *white clouds*, 故人 *old friend*, 江
+# *river*. Move the seed for another poem, the form for another shape. Turn the temperature up to 2 and watch
+# the sense go first, then the shape. Under *how sure it was* the stops (，。) are nearly certain, the first
+# characters of a line are not. (Top-k lets only the $k$ most probable characters be drawn, top-p only the most
+# probable ones that together reach $p$; more below.) **Question:** what does the seed change when top-k is 1?
 #
 # Poems of eight lines follow the slider less quickly: every character costs one run through the network.
 #
@@ -227,9 +228,11 @@ check.between("gpt2/poet_nats", nats["GPT-2"])
 check.between("gpt2/poet_gain", nats["3-gram"] - nats["GPT-2"])
 
 # %% [markdown]
-# All are scored on the same poems. Marks and stops do not count: they are nearly free, and would flatter everybody.
-# Read the last column as a choice: the network is as unsure as if it had to pick among so many equally likely
-# characters. That is far from certainty, and no failure. Poems are meant to surprise.
+# All are scored on the same poems, and on their Chinese characters alone. To the network a stop is free, since it
+# counts the characters of a line; to the 3-gram one costs 1.8 nats. (It also lends stops some probability where none
+# can come: about 0.14 of its nats a character.) Read the last column as a choice: the network is as unsure as if it had
+# to pick among so many equally likely characters. That is far from certainty, and no failure. Poems are meant to
+# surprise.
 #
 # ## Tokens that are bytes
 #
@@ -379,7 +382,8 @@ check.close(my_gpt2(writer.model, row), logits, tolerance=1e-4, name="logits")
 # %% [markdown]
 # The last line uses the embedding table a second time, as the output layer (*tied*; Press and Wolf, 2017). A token is
 # likely if its embedding points where the text points. The document's listing learns a second table. Count what that
-# costs: a block has $12 D^2 + 13 D$ weights, and a table $V D$.
+# costs: a block has $12 D^2 + 13 D$ weights, the token table $V D$, the table of positions $C D$ (for a context of $C$
+# tokens), the last norm $2 D$.
 
 
 # %%
@@ -728,10 +732,12 @@ report
 # %% [markdown]
 # Form it keeps nearly always. (Shuffling keeps the form as well, so it is no floor there.) For tones and for different
 # pairs of characters compare it with the poets: a temperature of 0.8 favours what is usual, and that is more rule and
-# less variety. Rhyme is harder: the model sees characters, never sounds, and must learn by heart which of them rhyme;
-# it stands far above chance and below the poets. Real poems miss 100 % in rhyme, since sounds have shifted in twelve
-# centuries, and in tones, since many poets did not follow that rule. The document would score such text with BLEU, but
-# BLEU needs a reference, and a poem that nobody has written yet has none.
+# less variety. Rhyme is harder. The model sees characters, never sounds, and must learn by heart both tones and rhymes;
+# but a tone is one of two kinds and depends on near neighbours, while a rhyme must agree, among a dozen groups or more,
+# with a character twelve or sixteen tokens back. It stands far above chance and below the poets. Real poems miss 100 %
+# in rhyme, since sounds have shifted in twelve centuries, and in tones, since many poets did not follow that rule and
+# those who did had licences. The document would score such text with BLEU, but BLEU needs a reference, and a poem that
+# nobody has written yet has none.
 #
 # The 3-gram mostly falls back on pairs and single characters, since most runs of three it never saw; and after two
 # characters it has forgotten the marks, so hardly any of its texts has the form. (� is a character too rare for the
@@ -792,9 +798,9 @@ widgets.explore(
 # GPT-2 (Radford et al., 2019) is this network in the four sizes counted above. It was trained on *WebText*, the text of
 # pages that had been linked on Reddit and liked there (3 points or more): over 8 million pages, 40 GB. What the paper
 # showed was not a new network, but what so much text teaches one that is trained for no task (*zero-shot*): asked in
-# words, the largest model answered questions about a text as well as three of four systems that had learned from
-# 127,000 examples, and it predicted seven of eight collections of text better than any model before, without training
-# on them.
+# words, the largest model answered questions about a text at least as well as three of four systems that had learned
+# from 127,000 examples, and it predicted seven of eight collections of text better than any model before, without
+# training on them.
 #
 # The weights that OpenAI released have exactly this shape, and `gpt2.load_hugging_face` reads them: download the folder
 # `openai-community/gpt2` once (124 million numbers of four bytes, half a gigabyte), set `GPT2_FOLDER` to it, and run
@@ -863,10 +869,13 @@ def keep_near_best(logits, m):  # [B, V] -> [B, V]
 
 # %%
 def test_keep_near_best(answer):
-    logits = np.log(np.array([[0.3, 0.04, 0.02, 0.64], [0.25, 0.25, 0.25, 0.25]])) + 5
+    shares = np.array([[0.3, 0.04, 0.02, 0.64], [0.25, 0.25, 0.25, 0.25]])
+    logits = np.log(shares) + np.array([[5.0], [-5.0]])  # each row has its own best
     kept = np.asarray(answer(logits, 0.05)) > -1e8
     assert kept.tolist() == [[True, True, False, True], [True] * 4], f"kept {kept.tolist()}"
     check.close(np.asarray(answer(logits, 1e-9)), logits, name="a small share keeps all")
+    best = np.asarray(answer(logits, 1.0)) > -1e8
+    assert best.tolist() == [[False, False, False, True], [True] * 4], f"m = 1 kept {best.tolist()}"
 
 
 check.exercise("10.2 near the best", keep_near_best, test_keep_near_best, hint="A ratio is a difference of logits.")
@@ -898,7 +907,8 @@ check.exercise(
 
 # %% [markdown]
 # **4. Best of n.** Rhyme is easier to check than to write. Among the poems of a list that have perfect form
-# (`poems.form_of` is not `None`) choose the one with most rhyming pairs (`poem_scores.pair_rhyme_share([poem])`).
+# (`poems.form_of` is not `None`) choose the one with the largest share of rhyming pairs
+# (`poem_scores.pair_rhyme_share([poem])`).
 
 
 # %% tags=["exercise"]
@@ -921,6 +931,9 @@ def test_best_rhymed(answer):
     assert answer([plain, rhymed, rhymed + "山"]) == rhymed, "a poem that rhymes and has its form was there"
     assert answer([rhymed, plain]) == rhymed, "the first one rhymes"
     assert answer([plain[:-1], plain]) == plain, "only one poem had its form"
+    half = rhymed + "白日依山尽，黄河入海秋。欲穷千里目，更上一层山。"
+    none = plain + "白日依山尽，黄河入海天。欲穷千里目，更上一层门。"
+    assert answer([none, half]) == half, "eight lines: half of the pairs rhyme, or none"
 
 
 check.exercise("10.4 best of n", best_rhymed, test_best_rhymed, hint="Sort out what has no form, then max with a key.")
