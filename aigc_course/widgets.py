@@ -88,7 +88,9 @@ class Choice:
 
     def build(self):
         options = list(self.options.items()) if isinstance(self.options, dict) else list(self.options)
-        menu = ipywidgets.Dropdown(options=options, value=self.value, description=self.label, layout={"width": _NARROW})
+        longest = max(len(str(option)) for option in self.options)
+        width = f"max({_NARROW}, {18 + 0.6 * longest:.1f}em)"  # the label, the longest option, and the arrow
+        menu = ipywidgets.Dropdown(options=options, value=self.value, description=self.label, layout={"width": width})
         menu.style.description_width = "14em"
         return menu, menu
 
