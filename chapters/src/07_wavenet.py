@@ -458,10 +458,10 @@ composed
 # for: with the melody given it mostly is, without it in one piece of three. Third, *parallels* are worse than the
 # floor: two voices that move in parallel fifths or octaves, which every student of harmony is taught to avoid. The
 # network has learned which notes sound together, and in good chords two voices are often a fifth or an octave apart,
-# oftener than among shuffled notes. It has not learned that Bach never leads two voices from one such distance to the
-# next in the same direction: where two of its voices move the same way, about six in a hundred are parallels, of Bach's
-# two in a thousand. Likelihood hardly noticed, since it asks only what Bach's notes cost: a tenth of the probability
-# wasted on parallels costs him $-\ln 0.9 \approx 0.1$ nats a change of chord, a hundredth of a nat an id.
+# oftener than among shuffled notes. It has not learned that Bach hardly ever leads two voices from one such distance to
+# the next in the same direction: where two of its voices move the same way, about six in a hundred are parallels, of
+# Bach's two in a thousand. Likelihood hardly noticed, since it asks only what Bach's notes cost: a tenth of the
+# probability wasted on parallels costs him $-\ln 0.9 \approx 0.1$ nats a change of chord, a hundredth of a nat an id.
 #
 # A rule that can be counted can be asked for. Write sixteen settings at once, and keep the one with the fewest:
 
