@@ -16,6 +16,7 @@ from aigc_course.attention import NEVER
 
 COLDEST, HOTTEST = 1e-30, 1e6  # temperatures at which float32 still holds a logit, and NEVER is still never
 WEAKEST, STRONGEST = 1e-6, 1e6  # penalties that leave numbers
+LARGEST = np.int32(2**31 - 1)  # all bits but the sign
 
 
 def greedy(logits):  # [B, V] -> [B]
@@ -39,13 +40,13 @@ def usable(temperature):
 
 def keep_top_k(logits, k):  # [B, V] -> [B, V]
     """Rule out all but the ``k`` most probable tokens (Fan et al., 2018), and those as probable as the k-th."""
-    return _from(logits, _kth(_falling(logits), k))
+    return _from(logits, _lowest(logits, ops.ones_like(logits), k))
 
 
 def keep_top_p(logits, p):  # [B, V] -> [B, V]
     """Rule out all but the nucleus: the fewest tokens whose probabilities sum to ``p`` or more (Holtzman et al., 2020),
     and those as probable as its last one."""
-    return _from(logits, _edge(_falling(logits), p))
+    return _from(logits, _lowest(logits, ops.softmax(logits, axis=-1), p))
 
 
 def penalise_repetition(logits, seen, penalty):  # [B, V], [B, V] of 0 and 1 -> [B, V]
@@ -72,25 +73,33 @@ def chances(seed, rows, columns):  # -> [B, N] in [0, 1)
     return np.minimum(np.array(found, "float32").reshape(rows, columns), np.float32(1 - 2**-24))
 
 
-def _falling(logits):
-    return -ops.sort(-logits, axis=-1)
-
-
 def _from(logits, lowest):  # [B, V], [B, 1] -> [B, V]
     return ops.where(logits >= lowest, logits, NEVER)
 
 
-def _kth(ranked, k):  # [B, V], falling -> [B, 1]
-    place = ops.cast(ops.clip(ops.convert_to_tensor(k, "float32"), 1, ranked.shape[-1]), "int32") - 1
-    return ops.take(ranked, ops.reshape(place, (1,)), axis=-1)
+def _lowest(logits, weights, enough):  # [B, V] x 2, [] -> [B, 1]
+    """The largest logit from which on the ``weights`` sum to ``enough``; the smallest one if they never do.
+
+    Found by halving, on the numbers that float32 can hold in their order: 32 sums take a quarter of the time of a sort
+    where XLA compiles them, or less, and are as exact.
+    """
+    keys, enough = _ordered(ops.cast(logits, "float32")), ops.convert_to_tensor(enough, "float32")
+
+    def halve(_, ends):
+        low, high = ends
+        middle = ops.bitwise_or(low, high) - ops.right_shift(ops.bitwise_xor(low, high), 1)  # rounded up
+        reached = ops.sum(ops.where(keys >= middle, weights, 0.0), axis=-1, keepdims=True) >= enough
+        return ops.where(reached, middle, low), ops.where(reached, high, middle - 1)
+
+    ends = ops.min(keys, axis=-1, keepdims=True), ops.max(keys, axis=-1, keepdims=True)
+    found = ops.fori_loop(0, 32, halve, ends)[0]
+    return ops.view(ops.where(found < 0, ops.bitwise_xor(found, LARGEST), found), "float32")
 
 
-def _edge(ranked, p):  # [B, V], falling -> [B, 1]
-    """The last logit of the nucleus."""
-    probabilities = ops.softmax(ranked, axis=-1)
-    before = ops.cumsum(probabilities, axis=-1) - probabilities  # what the more probable tokens have already
-    size = ops.maximum(ops.sum(ops.cast(before < p, "int32"), axis=-1, keepdims=True), 1)
-    return ops.take_along_axis(ranked, size - 1, axis=-1)
+def _ordered(values):  # float32 -> int32
+    """Whole numbers in the order of the values: the bits, all but the sign turned round where it is negative."""
+    bits = ops.view(values, "int32")
+    return ops.where(bits < 0, ops.bitwise_xor(bits, LARGEST), bits)
 
 
 @dataclass(frozen=True)
@@ -162,12 +171,10 @@ def reshaped(logits, kind, numbers, seen=None):  # [B, V], four booleans, [4], [
         logits = penalise_repetition(logits, seen, numbers[3])
     if drawn:
         logits = scale_temperature(logits, numbers[0])
-    ranked = _falling(logits) if by_rank or by_mass else None  # sorting takes longest: once for both
     if by_rank:
-        lowest = _kth(ranked, numbers[1])
-        logits, ranked = _from(logits, lowest), _from(ranked, lowest)
+        logits = keep_top_k(logits, numbers[1])
     if by_mass:
-        logits = _from(logits, _edge(ranked, numbers[2]))
+        logits = keep_top_p(logits, numbers[2])
     return logits
 
 
