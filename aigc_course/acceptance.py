@@ -52,7 +52,8 @@ def everything(fast: bool = False) -> int:
     quick = {"AIGC_PROFILE": "quick"}
     stages = [unit_tests("tensorflow", slow=not fast)]
     if not fast:
-        stages += [unit_tests("jax"), unit_tests("torch"), *notebook_stages({"KERAS_BACKEND": "tensorflow"}, PARALLEL)]
+        notebooks = notebook_stages({"KERAS_BACKEND": "tensorflow"}, PARALLEL, again=False)
+        stages += [unit_tests("jax"), unit_tests("torch"), *notebooks]
     return conclude([run(stage, quick) for stage in stages])
 
 
@@ -106,15 +107,21 @@ def unit_tests(backend: str, slow: bool | None = None) -> Stage:
     return Stage(title, ["tests", *PARALLEL, order, *([] if slow else ["-m", "not slow"])], variables)
 
 
-def notebook_stages(variables: dict[str, str], parallel: list[str]) -> list[Stage]:
-    """The students' notebooks, then those with the answers, where an exercise left open is a failure."""
+def notebook_stages(variables: dict[str, str], parallel: list[str], again: bool = True) -> list[Stage]:
+    """The students' notebooks, then those with the answers, where an exercise left open is a failure.
+
+    Without ``again`` the latter run only the answers and what these need (``notebook_answers``): the rest of their
+    cells are the students'.
+    """
     root = course_root()
     stages = []
-    for title, folder, answers in (("notebooks", "chapters", "0"), ("solutions", "chapters/solutions", "1")):
+    answers_alone = {"AIGC_SOLUTIONS": "1", "AIGC_ANSWERS_ONLY": "0" if again else "1"}
+    editions = (("notebooks", "chapters", {"AIGC_SOLUTIONS": "0"}), ("solutions", "chapters/solutions", answers_alone))
+    for title, folder, settings in editions:
         paths = [path.relative_to(root).as_posix() for path in sorted((root / folder).glob("[0-9][0-9]_*.ipynb"))]
         if not paths:
             raise CourseError(f"There are no notebooks in {folder}/; make them with `aigc-course build`.")
-        stages.append(Stage(title, [*NBVAL, *paths, *parallel], {**variables, "AIGC_SOLUTIONS": answers}))
+        stages.append(Stage(title, [*NBVAL, *paths, *parallel], {**variables, **settings}))
     return stages
 
 

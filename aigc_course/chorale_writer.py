@@ -69,9 +69,7 @@ class ChoraleWriter:
             CourseError: no plan, or an empty one.
         """
         several = not isinstance(plans, data.Chorale)
-        plans = list(plans) if several else [plans]
-        if not plans or not all(map(len, plans)):
-            raise CourseError("There is nothing to write: give a chorale with a sixteenth at least.")
+        plans = _listed(plans)
         token_ids, known = _columns(plans, keep_soprano)
         told = keep_soprano & (np.arange(token_ids.shape[1]) % len(data.VOICES) == 0) & (token_ids != data.PADDING)
         given = np.where(told, token_ids, OPEN)
@@ -85,16 +83,35 @@ class ChoraleWriter:
         return written if several else written[0]
 
     def nats(self, chorales, melody=True):
-        """Mean nats of a token; with ``melody`` of the lower three voices, given the soprano two beats ahead."""
+        """Mean nats of a token; with ``melody`` of the lower three voices, given the soprano two beats ahead.
+
+        Raises:
+            CourseError: no chorale, or an empty one.
+        """
         found, counts = self.scored(chorales, melody)
         return float(-found[counts].mean(dtype="float64"))
 
     def scored(self, chorales, melody=True):  # -> [N, T], [N, T]
-        """``log p`` of every token in nats, and which of them count: not padding, nor a melody that was told."""
-        chorales = list(chorales)
+        """``log p`` of every token in nats, and which of them count: not padding, nor a melody that was told.
+
+        Args:
+            chorales: one, or several.
+
+        Raises:
+            CourseError: no chorale, or an empty one.
+        """
+        chorales = _listed(chorales)
         token_ids, known = _columns(chorales, melody)
         counts = scored_targets(token_ids, known) != data.PADDING
         return self.model.log_probabilities(token_ids, known), counts
+
+
+def _listed(chorales):
+    """A list of one chorale or several; CourseError where there is none, or an empty one."""
+    chorales = [chorales] if isinstance(chorales, data.Chorale) else list(chorales)
+    if not chorales or not all(map(len, chorales)):
+        raise CourseError("There is no music here: give a chorale with a sixteenth at least.")
+    return chorales
 
 
 def _columns(chorales, melody):

@@ -35,9 +35,16 @@ class Reference:
         year = f" {self.year}" if self.year else ""
         arxiv = f" (arXiv {self.arxiv})" if self.arxiv and "arXiv" not in self.venue else ""
         number = f" {self.arxiv}" if self.arxiv and "arXiv" in self.venue else ""
-        comma = "," if number and year else ""
+        comma = "," if year and f"{self.venue}{number}"[-1].isdigit() else ""
         doubt = "" if self.checked else " (not re-read)"
-        return f"{', '.join(self.authors)}. {self.title}. {self.venue}{number}{comma}{year}{arxiv}{doubt}."
+        title = self.title if self.title[-1] in "?!" else f"{self.title}."
+        return f"{', '.join(self.authors)}. {title} {self.venue}{number}{comma}{year}{arxiv}{doubt}."
+
+    @property
+    def order(self) -> tuple[str, int, str]:
+        """Where it stands in a list: by the first author's surname, then by year."""
+        surname = re.sub(r"^(\S+\. )+", "", self.authors[0])
+        return surname.casefold(), self.year, str(self)
 
 
 @dataclass(frozen=True)
@@ -129,9 +136,9 @@ def cite(id: str) -> str:
 
 
 def references(ids) -> Display:
-    """A Markdown list of references, sorted by first author's line. ``ids`` is one id or several."""
-    ids = [ids] if isinstance(ids, str) else list(ids)
-    return Display("\n".join(f"- {line}" for line in sorted({cite(id) for id in ids})))
+    """A Markdown list of references, sorted by the first author's surname. ``ids`` is one id or several."""
+    cited = {cite(id): bibliography()[id] for id in ([ids] if isinstance(ids, str) else ids)}
+    return Display("\n".join(f"- {line}" for line in sorted(cited, key=lambda line: cited[line].order)))
 
 
 def show(*ids) -> Display:

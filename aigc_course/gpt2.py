@@ -163,7 +163,7 @@ class GPT2(keras.Model):
     def empty_cache(self, rows, length):
         """Keys and values of every block, to be filled: 2 L tensors [B, H, length, D/H] of zeros."""
         shape = (rows, self.config.num_heads, length, self.config.hidden_dim // self.config.num_heads)
-        return [ops.zeros(shape) for _ in range(2 * self.config.num_layers)]
+        return [ops.zeros(shape, self.compute_dtype) for _ in range(2 * self.config.num_layers)]
 
     def filled_cache(self, token_ids, length):  # [B, P] -> list of [B, H, length, D/H]
         """The cache after P tokens, computed at once."""
@@ -253,8 +253,8 @@ class GPT2(keras.Model):
             forbidden: ids that are never written.
 
         What does not fit into the context C: the token in column t is predicted from the columns s to t - 1 with s = 0
-        as long as t <= C; then s is the smallest multiple of C // 2 with t - s <= C: when the context is full its older
-        half is forgotten, and the rest is read again from position 0.
+        as long as t <= C; then s is the smallest multiple of max(C // 2, 1) with t - s <= C: when the context is full
+        its older half is forgotten, and the rest is read again from position 0.
 
         Returns:
             List of B int32 arrays: the prompt, and what was written up to ``end_id``.

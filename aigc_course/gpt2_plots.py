@@ -224,6 +224,8 @@ def copied_runs(lengths, title="Longest run that stands in a training poem"):
     """
     if not lengths or not all(map(len, lengths.values())):
         raise ValueError("There is no run to draw: one set at least, each with one poem at least.")
+    from matplotlib.ticker import MaxNLocator
+
     longest = max(max(runs) for runs in lengths.values())
     x = np.arange(1, longest + 1)
     lines = {name: (x, np.bincount(runs, minlength=longest + 1)[1:] / len(runs)) for name, runs in lengths.items()}
@@ -231,6 +233,7 @@ def copied_runs(lengths, title="Longest run that stands in a training poem"):
     for (name, (_, shares)), marker in zip(lines.items(), "osD^v", strict=False):
         axes.plot(x, shares, label=name, marker=marker)
     axes.set(xlabel="characters in the run", ylabel="share of poems", title=title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend(frameon=True, framealpha=0.7, edgecolor="none")
     words = plots.describe_curves(lines, "characters in the run", "share of poems", title)
     return plots.Picture(plots.png(figure, level=6), words)

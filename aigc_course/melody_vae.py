@@ -50,12 +50,21 @@ def one_hot(token_ids):  # [N, S] -> [N, S, 1, C]
     """Melodies as the images of a ``VAE``: S rows, one column, C channels.
 
     Raises:
-        CourseError: an id that is no token of a melody.
+        CourseError: an id that is no token of a melody, or no array [N, S].
     """
+    ids = _checked(token_ids, 2)
+    return np.eye(NUM_TOKENS, dtype="float32")[ids][:, :, None]
+
+
+def _checked(token_ids, num_axes):
+    """Ids as an array of ``num_axes`` axes; CourseError for anything that is no token of a melody."""
     ids = np.asarray(token_ids)
+    if ids.ndim != num_axes or (ids.size and ids.dtype.kind not in "iu"):
+        shape = "[N, S]" if num_axes == 2 else "[S]"
+        raise CourseError(f"Melodies are whole numbers {shape}, not {ids.dtype} {list(ids.shape)}.")
     if ids.size and not 0 <= ids.min() <= ids.max() < NUM_TOKENS:
         raise CourseError(f"The ids run from {ids.min()} to {ids.max()}; a melody has 0 to {NUM_TOKENS - 1}.")
-    return np.eye(NUM_TOKENS, dtype="float32")[ids][:, :, None]
+    return ids.astype("int32")
 
 
 def most_probable(probabilities):  # [N, S, 1, C] -> [N, S]
@@ -66,8 +75,12 @@ def most_probable(probabilities):  # [N, S, 1, C] -> [N, S]
 
 
 def to_notes(token_ids):  # [S] -> [S, 1], [S, 1]
-    """MIDI pitches (0 a rest) and starts of one melody, as one voice for ``audio`` and the pictures of chapter 07."""
-    ids, pitch = np.asarray(token_ids), 0
+    """MIDI pitches (0 a rest) and starts of one melody, as one voice for ``audio`` and the pictures of chapter 07.
+
+    Raises:
+        CourseError: an id that is no token of a melody.
+    """
+    ids, pitch = _checked(token_ids, 1), 0
     pitches = np.zeros((len(ids), 1), np.uint8)
     for place, token in enumerate(ids):
         pitch = pitch if token == HOLD else 0 if token == REST else int(token) - FIRST_NOTE + LOW

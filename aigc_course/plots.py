@@ -319,7 +319,8 @@ def add_curves(axes, lines, xlabel="", ylabel="", title="", log=False):
     if log:
         axes.set_yscale("log")
     if len(lines) > 1:
-        axes.legend(frameon=True, framealpha=0.7, edgecolor="none")
+        beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if len(lines) > 4 else {}
+        axes.legend(frameon=True, framealpha=0.7, edgecolor="none", **beside)
 
 
 def describe_curves(lines, xlabel="", ylabel="", title=""):

@@ -72,7 +72,7 @@ class Poet:
             strange = sorted({character for character in text if character not in self.vocabulary})
             known = int(self.is_character(np.arange(len(self.vocabulary))).sum()) - 1  # UNKNOWN is none
             raise CourseError(
-                f"The model does not know {' '.join(strange)}; it writes with {known:,} Chinese characters."
+                f"The model does not know {', '.join(map(repr, strange))}; it writes with {known:,} Chinese characters."
             )
         if len(ids) >= CONTEXT:
             raise CourseError(f"The beginning has {len(text)} characters; a whole poem has at most {CONTEXT - 4}.")
@@ -129,8 +129,11 @@ class Poet:
             form: key of ``FORMS`` with that many lines; lines of seven unless told.
 
         Raises:
-            CourseError: a number of characters that no form has, or a character that the model does not know.
+            CourseError: an unknown form, a number of characters that it has not as lines, or a character that the
+                model does not know.
         """
+        if form is not None:
+            self.prompt("", form)  # an unknown form is refused here
         form = form or f"7x{len(heads)}"
         length, lines = poems.FORMS.get(form, (0, 0))
         if lines != len(heads):

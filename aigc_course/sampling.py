@@ -180,7 +180,7 @@ def reshaped(logits, kind, numbers, seen=None):  # [B, V], four booleans, [4], [
 
 def choose(logits, chance, kind, numbers, seen=None):  # [B, V], [B] -> [B]
     """The next token of every row, greedily or drawn with ``chance``."""
-    logits = reshaped(logits, kind, numbers, seen)
+    logits = reshaped(ops.cast(logits, "float32"), kind, numbers, seen)
     return draw(logits, chance) if kind[0] else greedy(logits)
 
 

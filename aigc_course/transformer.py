@@ -51,14 +51,17 @@ class SinusoidalPositions(keras.layers.Layer):
         self.table = sinusoidal_table(self.max_length, shape[-1])
 
     def call(self, inputs, start=0):  # [B, T, D] -> [B, T, D]
-        """``start``: position of the first step. ValueError for more steps than the table has rows behind it, as far as
-        both are known."""
+        """``start``: position of the first step. ValueError if it is negative, and for more steps than the table has
+        rows behind it, as far as both are known."""
         length = ops.shape(inputs)[1]
-        end = length + (start if isinstance(start, int) else 0) if isinstance(length, int) else 0
+        known = start if isinstance(start, int) else 0
+        end = length + known if isinstance(length, int) else 0
+        if known < 0:
+            raise ValueError(f"The first position is 0 or more, not {known}.")
         if end > self.max_length:
             raise ValueError(f"{end} steps are more than the {self.max_length} positions of the table.")
         table = ops.convert_to_tensor(self.table, inputs.dtype)
-        rows = ops.arange(length, dtype="int32") + start
+        rows = ops.arange(length, dtype="int32") + ops.cast(start, "int32")
         return inputs + ops.take(table, rows, axis=0)
 
     def get_config(self):
@@ -72,7 +75,7 @@ class MultiHeadAttention(keras.layers.Layer):
     Args:
         num_heads: H; it must divide ``hidden_dim``.
         hidden_dim: D.
-        dropout: share of what is joined that is set to 0 in training.
+        dropout: share of the output that is set to 0 in training.
         kernel_initializer, output_initializer: of the matrices of queries, keys and values, and of the last one, as
             the others unless told.
 
@@ -322,10 +325,13 @@ class Transformer(Translator):
     Args:
         source_vocabulary, target_vocabulary: ``Vocabulary`` of each side; saved and restored with the model.
         num_layers: blocks of the encoder, and of the decoder.
-        num_heads, hidden_dim, intermediate_dim, dropout, norm_first: of every block.
+        num_heads, hidden_dim, intermediate_dim, norm_first: of every block.
+        dropout: of every block, and behind the embeddings.
         positions: False leaves out where a token stands: the encoder then sees a bag of tokens.
         word_dropout: share of source tokens replaced by UNKNOWN in training, so that the model has met it.
         max_source_length, max_target_length: most tokens of a text, not counting START and END.
+        seed: of word dropout and of the dropout behind the embeddings; that of the blocks follows
+            ``keras.utils.set_random_seed``.
 
     Raises:
         TypeError: a side that is no ``Vocabulary``.
@@ -451,8 +457,8 @@ class Transformer(Translator):
         ]
         rows = ops.shape(source_ids)[0]
         cache = (rows, self.num_heads, self.max_target_length + 1, self.hidden_dim // self.num_heads)
-        states = [ops.zeros((rows,), "int32"), *(ops.zeros(cache) for _ in range(2 * self.num_layers))]
-        return ops.concatenate(parts, axis=-1), states
+        caches = [ops.zeros(cache, self.compute_dtype) for _ in range(2 * self.num_layers)]
+        return ops.concatenate(parts, axis=-1), [ops.zeros((rows,), "int32"), *caches]
 
     def step(self, tokens, states, memory, mask):  # [B], list, [B, S, 2 L D], [B, S] -> [B, V], list
         """One step of decoding: logits of the next token, and the cache with this one in it."""

@@ -103,7 +103,7 @@ class Translator(keras.Model):
 
     def _possible(self, logits):
         """``logits`` without the ids that are never written."""
-        return logits + ops.convert_to_tensor(self._forbidden)
+        return ops.cast(logits, "float32") + ops.convert_to_tensor(self._forbidden)
 
     # ------------------------------------------------------------------ training
 

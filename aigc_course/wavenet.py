@@ -5,7 +5,7 @@ k kernel width, d dilation, S = (k - 1) d + 1 slots of a queue.   Taught in chap
 Corrects A14, A15, A16, A17, A18, A21.
 
 ``log p(x_1 ... x_T | c) = sum over t of log p(x_t | x_1 ... x_(t-1), c_1 ... c_t)`` (eq. 1 and section 2.5), in nats.
-Of what came before, a row sees the last ``1 + (k - 1) (d_1 + ... + d_L)`` tokens: the receptive field.
+A row reaches back over the last ``1 + (k - 1) (d_1 + ... + d_L)`` tokens, the receptive field.
 """
 
 from collections import deque
@@ -25,7 +25,10 @@ AS_DRAWN = Sampler()  # from the model's own distribution
 
 
 def receptive_field(kernel_size, dilations):
-    """Steps that the last row of stacked causal convolutions sees, its own included: ``1 + (k - 1) sum(d)``."""
+    """Steps that stacked causal convolutions reach back over, the last row's own included: ``1 + (k - 1) sum(d)``.
+
+    They see all of these unless the dilations leave holes, as (4, 8) alone would.
+    """
     return 1 + (kernel_size - 1) * sum(dilations)
 
 
@@ -217,7 +220,7 @@ class WaveNet(keras.Model):
 
     @property
     def receptive_field(self):
-        """Tokens that a row of logits depends on, its own included."""
+        """Tokens from the oldest that a row of logits depends on to its own, both included."""
         return receptive_field(self.kernel_size, self.dilations)
 
     # ------------------------------------------------------------------ network
@@ -270,7 +273,8 @@ class WaveNet(keras.Model):
 
     def empty_queues(self, rows):
         """One queue [S, B, R] of zeros for each block: what lies before the first step."""
-        return [ops.zeros((block.convolution.reach + 1, rows, self.residual_dim)) for block in self.blocks]
+        shapes = [(block.convolution.reach + 1, rows, self.residual_dim) for block in self.blocks]
+        return [ops.zeros(shape, self.compute_dtype) for shape in shapes]
 
     def filled_queues(self, token_ids, conditions, last, at):  # [B, T], [B, T, F], [], [] -> L queues [S, B, R]
         """The queues behind column ``last``, computed at once; what stands behind it is not read.
@@ -354,9 +358,11 @@ class WaveNet(keras.Model):
         """Logits of the token in column T, as a NumPy array; ``conditions[:, t]`` belong to column t.
 
         Raises:
-            ValueError: ids out of range, or conditions that do not fit.
+            ValueError: no row, ids out of range, or conditions that do not fit.
         """
         token_ids = self._checked(token_ids)
+        if not len(token_ids):
+            raise ValueError("There is no row to go on with.")
         conditions = self._checked_conditions(conditions, (len(token_ids), token_ids.shape[1] + 1))
         return self._writing.next_logits(token_ids, conditions)
 
@@ -461,26 +467,36 @@ def shifted(token_ids, conditions=None, start_id=None):  # [N, T], [N, T, F]
 
 
 def steps_seen(network, length, width, at, seed=0):  # -> [T] of booleans
-    """Which of ``length`` input steps output step ``at`` depends on: those whose gradient is not 0.
+    """Which of ``length`` input steps output step ``at`` depends on: those with a gradient that is not 0.
+
+    The gradient is that of a random mixture of the step's outputs (their sum is constant behind a softmax or a norm),
+    at each of eight random inputs (at a single one a ReLU may be shut).
 
     Args:
         network: a function of tensors, [1, T, width] -> [1, T, anything], such as a stack of convolutions.
-        length, width: of a random input.
+        length, width: of the inputs.
         at: the output step.
-        seed: of the input.
+        seed: of the inputs and the mixture.
     """
-    inputs = np.random.default_rng(seed).normal(size=(1, length, width)).astype("float32")
+    random = np.random.default_rng(seed)
+    inputs = random.normal(size=(8, 1, length, width)).astype("float32")
+    size = int(np.prod(network(ops.convert_to_tensor(inputs[0])).shape[2:]))
+    mixture = random.normal(size=size).astype("float32")
 
     def output(x):
-        return ops.sum(network(x)[:, at], axis=-1)
+        return ops.sum(ops.reshape(network(x)[:, at], (1, -1)) * mixture, axis=-1)
 
     slope = compiled(lambda x: input_gradient(output, x))
-    return (ops.convert_to_numpy(slope(ops.convert_to_tensor(inputs)))[0] != 0).any(axis=-1)
+    found = [ops.convert_to_numpy(slope(ops.convert_to_tensor(one)))[0] != 0 for one in inputs]
+    return np.any(found, axis=0).any(axis=-1)
 
 
 def measured_receptive_field(model, seed=0):
-    """Steps that the last logits of a ``WaveNet`` depend on, counted by gradients: to be ``model.receptive_field``."""
+    """Steps from the oldest that the last logits of a ``WaveNet`` depend on, by gradients, to the last one.
+
+    To be ``model.receptive_field``.
+    """
     length = model.receptive_field + 7
     conditions = np.zeros((1, length, model.condition_dim), "float32") if model.condition_dim else None
     network = lambda x: model.to_logits(model.skips(x, conditions))  # noqa: E731
-    return int(steps_seen(network, length, model.residual_dim, length - 1, seed).sum())
+    return int(length - np.flatnonzero(steps_seen(network, length, model.residual_dim, length - 1, seed))[0])

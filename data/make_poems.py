@@ -31,7 +31,12 @@ USUAL = {
     "长": "cháng", "还": "huán", "重": "chóng", "为": "wéi", "尽": "jìn", "都": "dū", "没": "mò", "薄": "bó",
     "塞": "sài", "沈": "chén", "弹": "tán", "泊": "bó", "谁": "shuí", "著": "zhuó", "着": "zhuó", "朝": "zhāo",
     "干": "gān", "教": "jiāo", "罗": "luó", "似": "sì", "甚": "shèn", "欹": "qī", "阙": "què", "那": "nǎ",
+    "曲": "qǔ", "种": "zhòng", "舍": "shè", "斗": "dǒu", "咽": "yè", "铺": "pū", "予": "yú", "藉": "jiè",
+    "仆": "pú", "缝": "féng", "刹": "chà", "鹄": "hú",
 }  # fmt: skip
+# kTang has these level, or 传 oblique, where the rhyme books and the poems themselves, by the tone that stands across
+# from them, have them so.
+TONES = {**dict.fromkeys("说即舌钵犊叔滑负挂赴茗蕙瘴值", OBLIQUE), **dict.fromkeys("传旋占任傍", LEVEL | OBLIQUE)}
 # Unihan puts first what a character means by itself or in prose; in a poem it usually means this.
 MEANINGS = """
     不 not; 一 one; 无 without; 上 above; 中 amid; 天 sky; 相 each other; 君 you, my lord; 为 be; 是 be;
@@ -60,7 +65,11 @@ MEANINGS = """
     鸿 wild swan; 目 eye; 拟 intend; 第 rank; 危 high, perilous; 倾 tilt; 全 whole; 称 praise; 没 sink;
     骊 Mount Li; 疑 suspect; 层 storey; 低 lower; 李 plum tree; 蜀 Shu; 旅 journey; 岂 how could; 谁 who;
     几 how many; 侯 lord; 终 in the end; 笑 laugh; 萦 wind around; 依 lean on; 莺 oriole; 裳 skirt; 斗 dipper;
-    蓑 straw cloak; 如 like, as
+    蓑 straw cloak; 如 like, as; 弹 pluck; 咽 sob; 苹 duckweed; 电 lightning; 芝 magic mushroom; 欹 slanting; 巴 Ba;
+    鲁 Lu; 凌 rise above; 零 fall, scatter; 荡 sway; 历 pass through; 鼎 tripod; 絮 willow down; 宰 minister;
+    玩 enjoy; 偈 Buddhist verse; 封 seal; 走 run; 恨 regret; 怨 resentment; 旌 banner; 尺 foot; 畔 bank;
+    鸾 mythical bird; 陌 field path; 之 of, it; 笙 reed pipe; 桐 paulownia; 尧 Yao; 趣 delight; 桡 oar; 麟 unicorn;
+    城 walled town; 省 ministry; 鹄 swan; 苏 Su, revive
 """
 SANDHI = {"一": {"yí", "yì"}, "不": {"bú"}, "七": {"qí"}, "八": {"bá"}}  # tones before another tone, no readings
 FIELDS = (*MODERN, "kHanyuPinyin", "kDefinition", "kTang")
@@ -248,11 +257,13 @@ def tang_tone(character, unihan):
 
 
 def tone_of(forms, unihan):
-    """Tone bits of a character from the first of its forms that kTang knows, else from its modern tones.
+    """Tone bits of a character from TONES, or the first of its forms that kTang knows, else from its modern tones.
 
     Returns:
-        The bits, and whether they are the Tang's.
+        The bits, and whether they are the Tang's. TONES goes by the simplified form, which is the last.
     """
+    if forms[-1] in TONES:
+        return TONES[forms[-1]], True
     if tang := next(filter(None, (tang_tone(form, unihan) for form in forms)), 0):
         return tang, True
     tones = [modern_tone(s) for s in next(filter(None, (readings_of(form, unihan) for form in forms)), [])]
@@ -316,7 +327,7 @@ def card_of(target, arrays, tang_share):
         "title and author; reading, short English meaning and tone of every character",
         "source": "dist/quantangshi/poet.tang.*.json of the npm package chinese-poetry 2.0.1 (Complete Tang Poems); "
         "simplified with OpenCC (t2s); readings, meanings and tones from the Unihan database of Unicode 15.0, some "
-        "two hundred meanings and two dozen readings by hand as poems have them",
+        "two hundred meanings, three dozen readings and nineteen tones by hand as poems have them",
         "licence": "package: MIT, the poems themselves are in the public domain; Unihan: Unicode License v3",
         "punctuation": "left out of the file and put back alike everywhere, a comma after odd lines and a full stop "
         "after even ones: the source's question marks and semicolons are lost",

@@ -99,7 +99,10 @@ def test_chorales_of_unequal_lengths_are_scored_as_if_alone(writer, plans):
 
 def test_what_cannot_be_written_is_refused(writer, plans):
     for nothing in ([], plans[0].crop(0, 0), [plans[0], plans[0].crop(0, 0)]):
-        with pytest.raises(CourseError, match="nothing to write"):
+        with pytest.raises(CourseError, match="no music here"):
             writer.write(nothing)
+        with pytest.raises(CourseError, match="no music here"):
+            writer.nats(nothing)
+    assert writer.nats(plans[0]) == writer.nats([plans[0]])
     with pytest.raises(ValueError, match="7 classes and 0 condition"):
         chorale_writer.ChoraleWriter(wavenet.WaveNet(7, (1,), 4, 4))

@@ -213,8 +213,12 @@ def test_table_lists_the_chapter_and_nothing_else():
 def test_references_are_sorted_and_named_once():
     shown = corrections.references(["kingma2014", "goodfellow2014", "kingma2014"])
     assert shown._repr_markdown_() == (
-        "- D. P. Kingma, M. Welling. Auto-Encoding Variational Bayes. ICLR 2014 (arXiv 1312.6114).\n"
         "- I. Goodfellow, J. Pouget-Abadie, M. Mirza, B. Xu, D. Warde-Farley, S. Ozair, A. Courville, Y. Bengio. "
-        "Generative Adversarial Nets. NIPS 2014."
+        "Generative Adversarial Nets. NIPS 2014.\n"
+        "- D. P. Kingma, M. Welling. Auto-Encoding Variational Bayes. ICLR 2014 (arXiv 1312.6114)."
     )
+    surnames = corrections.references(["vandenoord2016", "lepaine2016", "luong2015"]).split("\n")
+    assert [line.split(",")[0] for line in surnames] == ["- T. Le Paine", "- M.-T. Luong", "- A. van den Oord"]
+    assert corrections.references("krumhansl1982").endswith("Psychological Review 89(4), 334-368, 1982.")
+    assert "Better than One? NeurIPS 2019" in corrections.references("michel2019")
     assert corrections.references("vandenoord2016").endswith("arXiv 1609.03499, 2016.")

@@ -68,6 +68,13 @@ def test_one_hot_and_back(sopranos):
     assert melody_vae.most_probable(melody_vae.one_hot([tune(melody_vae.HOLD)]))[0, 0] == melody_vae.REST
     with pytest.raises(CourseError, match="run from 0 to 27"):
         melody_vae.one_hot([[0, 27]])
+    assert melody_vae.one_hot(np.zeros((0, 32), "int32")).shape == (0, 32, 1, 27)
+    for odd in ([], [0, 1], [[1.5]]):
+        with pytest.raises(CourseError, match=r"whole numbers \[N, S\]"):
+            melody_vae.one_hot(odd)
+    for odd in ([27], [-1], [250], [[0]], [0.5]):
+        with pytest.raises(CourseError):
+            melody_vae.to_notes(odd)
 
 
 def test_categorical_log_likelihood_is_that_of_scipy():

@@ -144,7 +144,7 @@ def test_lists_that_do_not_fit_are_refused(poet):
 
 
 def test_wrong_wishes_speak(poet):
-    with pytest.raises(CourseError, match="does not know 鿿; it writes with 4,410 Chinese characters"):
+    with pytest.raises(CourseError, match="does not know '鿿'; it writes with 4,410 Chinese characters"):
         poet.prompt("白鿿")
     with pytest.raises(CourseError, match="holds a mark"):
         poet.prompt("⑦④")
@@ -160,7 +160,9 @@ def test_wrong_wishes_speak(poet):
         poet.acrostic("春花秋")
     with pytest.raises(CourseError, match="one character a line"):
         poet.acrostic("春花秋月", "7x8")
-    with pytest.raises(CourseError, match="does not know 鿿"):
+    with pytest.raises(CourseError, match="6x4"):
+        poet.acrostic("春花秋月", "6x4")
+    with pytest.raises(CourseError, match="does not know '鿿'"):
         poet.acrostic("春花秋鿿")
     with pytest.raises(ValueError, match="The model knows 7 tokens"):
         Poet(SimpleNamespace(config=GPT2Config(7, 5, 1, 1, 2)))

@@ -167,7 +167,7 @@ def test_later_tokens_and_conditions_change_no_earlier_logit(conditioned):
             assert np.abs(after[:, step] - before[:, step]).max() > 1e-3
 
 
-@pytest.mark.parametrize("kernel_size, dilations", [(3, DILATIONS), (2, doubling(2, 2)), (1, (3,))])
+@pytest.mark.parametrize("kernel_size, dilations", [(3, DILATIONS), (2, doubling(2, 2)), (1, (3,)), (2, (4, 8))])
 def test_receptive_field_is_what_gradients_reach(kernel_size, dilations):
     model = build(kernel_size=kernel_size, dilations=dilations)
     assert model.receptive_field == field_of(kernel_size, dilations) == measured_receptive_field(model)
@@ -188,6 +188,16 @@ def test_steps_seen_tells_a_convolution_that_looks_ahead():
     same, causal = layers.Conv1D(4, 5, padding="same"), layers.Conv1D(4, 5, padding="causal")
     assert np.flatnonzero(steps_seen(same, 12, 3, at=6)).tolist() == [4, 5, 6, 7, 8]
     assert np.flatnonzero(steps_seen(causal, 12, 3, at=6)).tolist() == [2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("end", [layers.Softmax, layers.LayerNormalization, layers.ReLU])
+def test_steps_seen_is_not_deceived_by_what_follows(end):
+    """A sum behind a softmax or a norm is constant; a ReLU may be shut at one input."""
+    for seed in range(3):
+        keras.utils.set_random_seed(seed)
+        parts = [layers.Conv1D(3, 5, padding="same"), end(), layers.Conv1D(3, 3, padding="same"), end()]
+        stack = keras.Sequential(parts)
+        assert np.flatnonzero(steps_seen(stack, 12, 3, at=6)).tolist() == [3, 4, 5, 6, 7, 8, 9]
 
 
 def test_last_block_has_no_residual_and_every_weight_learns(model):
@@ -262,6 +272,19 @@ def test_next_logits_are_the_last_row(model, conditioned):
     np.testing.assert_allclose(conditioned.next_logits(ids, CONDITIONS[:1, :21])[0], expected, atol=1e-4)
     expected = plain_logits(weights_of(conditioned), [START], CONDITIONS[0, :1])[-1]
     np.testing.assert_allclose(conditioned.next_logits(np.zeros((1, 0)), CONDITIONS[:1, :1])[0], expected, atol=1e-4)
+    with pytest.raises(ValueError, match="no row"):
+        model.next_logits(np.zeros((0, 3), "int32"))
+
+
+def test_half_precision_writes_the_same_with_queues_and_without():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = build()
+        texts = [model.generate([[1, 2]], 5, GREEDY, cached=cached)[0].tolist() for cached in (True, False)]
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert texts[0] == texts[1] and len(texts[0]) == 7
 
 
 @pytest.mark.parametrize("padding", [-1, pytest.param(0, marks=pytest.mark.slow)])

@@ -77,11 +77,12 @@ plots.show(transformer_plots.every_head(reader, "Thursday, 4 March 2021", "encod
 # %% [markdown]
 # Each small square is one head of the encoder, in which the source looks at itself. In block 1 heads 2 and 3 look
 # along the diagonal, one or two characters back. In block 2 head 2 gathers many rows at the columns of *March* (13 to
-# 17 of 23). Nobody told a head what to do.
+# 17 of 23; the panel above shows them by name). Nobody told a head what to do.
 #
 # ## The data
 #
-# The dates of chapter 06: one day, about sixty ways to write it, and no day of the test part trained on in any form.
+# The dates of chapter 06: one day, about sixty ways to write it, and no day of the test part occurs in training in any
+# form.
 
 # %%
 data = dates.load_dates("iso", num_train=sizes.dates, num_test=sizes.num_test)
@@ -150,9 +151,10 @@ widgets.explore(
 )
 
 # %% [markdown]
-# With growing width the upper bars nearly always become one bar of length 1 (not so among the other keys no. 16: two of
-# them match alike, and share it); the lower ones keep their spread. A softmax that has chosen passes hardly any
-# gradient on: the derivative of $a_i$ by its own score is $a_i (1 - a_i)$, which is 0 at both ends.
+# With growing width the upper bars mostly become one bar of nearly length 1. (Not always: with *other keys* at 16 and
+# width 512 two keys match almost equally well and share it.) The lower ones keep their spread. A softmax that has
+# chosen passes hardly any gradient on: the derivative of $a_i$ by its own score is $a_i (1 - a_i)$, which is 0 at both
+# ends.
 
 # %%
 print("         as they are            divided by the root")
@@ -330,8 +332,9 @@ check.between("transformer/bag_chinese", best["2021年3月4日"])
 # The causal mask of the last section changes this: a decoder of several blocks that may not look ahead can learn
 # from its mask where a token stands, and gets along without positions surprisingly well (Haviv et al., 2022).
 #
-# (The model in the documents does not even have a bag. Its `call` looks up embeddings and applies a last matrix; no
-# attention layer is ever called, so each position sees itself and nothing else.)
+# (The model in the documents does not even have a bag. Its `call` adds positions to embeddings and applies a last
+# matrix; no attention layer is ever called. Even with its embedding repaired, see below, each position would see itself
+# and nothing else.)
 #
 # So the place must be put into the vector. The paper *adds* a row of a fixed table. Column $2i$ of row $t$ holds
 # $\sin(\omega_i t)$, column $2i + 1$ holds $\cos(\omega_i t)$, with $\omega_i = 10000^{-2i/D}$: hands of clocks, the
@@ -356,9 +359,9 @@ plots.show(transformer_plots.table_picture())
 # The dot product of two rows is $\sum_i \cos(\omega_i (t - s))$, by the rule for the cosine of a difference. It depends
 # on the *distance* alone.
 #
-# GPT-2 *learns* its table instead, one row for each position up to the longest text: an embedding of the place, trained
-# like that of the token. It can become anything; that neighbours are alike it has to find out, and a longer text has no
-# row. Both tables, the learned one before any training:
+# GPT-2 (Radford et al., 2019) *learns* its table instead, one row for each position up to the longest text: an
+# embedding of the place, trained like that of the token. It can become anything, but it has to discover that
+# neighbours are alike, and behind the longest text there are no rows. Both tables, the learned one before any training:
 
 # %%
 table, learned = my_positions(60, 32), keras.layers.Embedding(60, 32, embeddings_initializer="random_normal")
@@ -381,10 +384,11 @@ widgets.explore(
 #
 # In both cases the row is added once. The documents' listing adds it and then *concatenates* it as well, which makes
 # the stream wider, and divides the table by $\sqrt D$. In the paper it is the token's embedding that is multiplied by
-# $\sqrt D$; a reason is not given there. (Its entries start small beside the sines, here about 0.03.)
+# $\sqrt D$; a reason is not given there. (Embeddings start small beside the sines, here with entries of about 0.03.)
 #
 # An embedding itself is a table from which rows are picked. The listing multiplies ids by the table, which fails unless
-# the text is as long as the vocabulary, and then gives one sum of all rows:
+# the text is as long as the vocabulary, and then gives one sum of all rows, weighted by the ids. A test with one-hot
+# rows would not see it:
 
 # %%
 table, ids = rng.normal(size=(5, 3)), np.array([4, 0, 2, 2, 1])
@@ -392,8 +396,8 @@ lookup = keras.layers.Embedding(5, 3)
 lookup.build(None)
 lookup.set_weights([table])
 check.close(table[ids], lookup(ids), name="rows picked")
-print("ids times table:", (ids @ table).shape, "one vector for five tokens; with one-hot rows:", end=" ")
-print(np.allclose(np.eye(5)[ids] @ table, table[ids]), "(so a test with one-hot rows passes)")
+print("ids times table: shape", (ids @ table).shape, "instead of", table[ids].shape)
+print("one-hot rows times table are the rows picked:", np.allclose(np.eye(5)[ids] @ table, table[ids]))
 
 # %% [markdown]
 # ## Layer normalisation
@@ -452,7 +456,8 @@ print(f"mean of ones: {my_dropout(np.ones_like(x), 0.1, kept).mean():.2f}, witho
 #
 # Attention moves information between places. What is done *at* a place is done by a small network, the same for all:
 # widen to $4D$, bend, narrow. The bend is GELU (Hendrycks and Gimpel, 2016), $x\,\Phi(x)$: $x$ times the probability
-# that a standard normal number lies below it. GPT-2 uses a formula with tanh in its place.
+# that a standard normal number lies below it. GPT-2 uses a formula with tanh in its place; the paper of 2017 had ReLU,
+# $\max(0, x)$.
 
 
 # %%
@@ -534,7 +539,7 @@ check.close(block(x), x, name="a block of zeros")
 # ## The gradient that reaches block 1 of 12
 #
 # Why both, sum and norm? Take twelve blocks, wire them in five ways, and measure how large the gradient is behind each
-# block: how strongly the outcome hangs on what stands there. (A nudge is added behind each block, and the outcome is
+# block: how strongly the outcome depends on what stands there. (A nudge is added behind each block, and the outcome is
 # differentiated by the nudges.)
 
 # %%
@@ -616,12 +621,12 @@ check.between("transformer/alike_pre_norm", alike["pre-norm"][0])
 #
 # Pre-norm or post-norm? Xiong et al. (2020) derive that in a fresh post-norm model the gradients near the *output* are
 # large, so that a high learning rate is unsafe until they have settled. Hence the *warm-up*: the rate starts near 0 and
-# rises. With pre-norm it can be shorter or be left out. (The figure does not show this: each curve is divided by its
-# value at block 12.)
+# rises. With pre-norm it can be shorter or be left out. (The figure cannot show this. It has gradients of the stream,
+# which behind block 12 are the same for every wiring; the statement is about the gradients of the *weights* there.)
 #
 # ## Encoder, decoder, cross-attention
 #
-# The whole model (Vaswani et al., 2017, figure 1, there with post-norm) is two stacks of blocks:
+# The whole model (Vaswani et al., 2017, figure 1, there with post-norm and ReLU) is two stacks of blocks:
 
 # %%
 plots.show(transformer_plots.model_sketch())
@@ -639,8 +644,9 @@ plots.show(transformer_plots.model_sketch())
 #
 # A block of the decoder has the last two, then its feed-forward part. It needs no padding mask for itself: padding
 # stands at the end, and for every real step that is future already. The sizes in the paper: 6 blocks, $D = 512$,
-# 8 heads, 2,048 in the feed-forward part; here 2, 96, 4 and 384. Most models of today keep this plan and exchange parts
-# (other positions, other norms, gates in the feed-forward part).
+# 8 heads, 2,048 in the feed-forward part; here 2, 96, 4 and 384. Most language models of today keep one of the two
+# stacks, the decoder without its cross-attention, and exchange parts (other positions, other norms, gates in the
+# feed-forward part).
 #
 # The listing's decoder layer takes a target and never touches it; nothing moves when it is changed. In ours, source and
 # target can be watched at work:
@@ -664,7 +670,8 @@ print(f"same source, another target: logits move by up to {float(ops.max(ops.abs
 #
 # ## Beside the LSTM
 #
-# Now train both from scratch: the same dates, batches and passes, each with the optimiser of its recipe.
+# Now train both from scratch: the same dates, batches and passes, each with the optimiser of its recipe. The upper
+# picture will be the LSTM's.
 
 # %%
 steps = sizes.date_epochs * -(-len(data.train) // 128)
@@ -692,12 +699,13 @@ check.between("transformer/live_lstm", accuracy["LSTM with attention"])
 check.between("transformer/live_transformer", accuracy["Transformer"])
 
 # %% [markdown]
-# Two pictures of training, the LSTM's first (every ISO date has ten characters, so nothing is padded and the two
-# accuracies are one line), and a table on held-out days. *Characters right* are counted with the true past given,
-# *dates right* when the model writes alone: of eleven tokens each right with probability 0.98, whatever the others are,
-# all are right in $0.98^{11} = 80$ %. In three trainings each with the sizes of the class profile (seeds 0 to 2) the
-# LSTM got 94 to 97 % of the dates right and the Transformer 84 to 89 %, with 2.4 times the weights and about three
-# times the time: it is not finished. Both are after eight passes over 60,000 pairs, below: eight times as many steps.
+# (Every ISO date has ten characters, so nothing is padded and the two accuracies in the pictures are one line.) The
+# table is on held-out days. *Characters right* are counted with the true past given,
+# *dates right* when the model writes alone: if each of eleven tokens is right with probability 0.98, independently of
+# the others, all are right in $0.98^{11} = 80$ %. In three trainings each with the sizes of the class profile (seeds 0
+# to 2) the LSTM got 94 to 97 % of the dates right and the Transformer 84 to 89 %, with 2.4 times the weights and about
+# three times the time: it is not finished yet. After eight passes over 60,000 pairs, eight times as many steps, both
+# are; see the table below.
 #
 # What attention buys is elsewhere (table 1 of the paper): an LSTM needs $S$ steps one *after* the other, a layer of
 # attention one, so a GPU *reads* a whole text at once, and trains on it; and any two places are one step apart. When it
@@ -765,13 +773,15 @@ check.between("transformer/worst_layer", min(whole.values()))
 # %% [markdown]
 # Each bar is the model with something missing. Nearly every date survives the loss of any *single* head, whatever its
 # map looks like: none of them is needed alone. The last bars are without all heads of a block. Of 200 dates 97 % and
-# 88 % stay right without the first or the second block's cross-attention, 58 % without the encoder's first block, 10 %
-# without the decoder's look at its own text in block 1, and all without that in block 2. A striking map is no proof of
-# importance. (Nor is this the last word: a model trained without the part might do well.)
+# 88 % stay right without the cross-attention of the first or of the second block (none without both), 58.5 % without
+# the self-attention of the encoder's first block, 10 % without the decoder's look at its own text in block 1, and all
+# without that in block 2. A striking map is no proof of importance. (Nor is this the last word: a model trained without
+# the part might do well.)
 #
-# In large models for translation, too, single heads can be missed: Michel et al. (2019) took away a large share of them
-# after training and lost little. There self-attention could spare most heads and cross-attention fewest, unlike here.
-# Voita et al. (2019) closed 38 of the 48 heads of an encoder by trained gates and lost 0.15 BLEU.
+# In large models for translation, too, most single heads are dispensable: Michel et al. (2019) took away a large share
+# of them after training and lost little. Self-attention could spare most heads there and cross-attention fewest. (They
+# took from all blocks at once, so our bars, one block each, do not say otherwise.) Voita et al. (2019) closed 38 of the
+# 48 heads of an encoder by trained gates and lost 0.15 BLEU.
 #
 # ## What the documents got wrong
 #
@@ -842,7 +852,12 @@ def test_leaks(answer):
         assert bool(verdict) == expected, f"{name}: the answer is {verdict}"
 
 
-check.exercise("09.2 a leak", leaks, test_leaks, hint="Change each step in turn with `moved`, and look before it.")
+check.exercise(
+    "09.2 a leak",
+    leaks,
+    test_leaks,
+    hint="Change each step in turn with `moved`, and look before it. (A constant added would be undone by the norm.)",
+)
 
 # %% [markdown]
 # **3. Turning the clocks.** Find the matrix that takes *every* row of the table of sines to the row `shift` places on:
@@ -907,7 +922,7 @@ check.exercise("09.4 weights", count_weights, test_count, hint="A decoder block 
 # `positions=False` (none in encoder and decoder), `norm_first=False` (the norms behind the sums) or `num_heads=1`; or
 # `recipes.transformer_optimizer(steps, warmup_steps=1)`. Predict the outcome before you look. Use two seeds: which
 # differences are larger than the one between seeds? (For a seed call `keras.utils.set_random_seed(1)` before the model
-# is built, and `training.fit(..., seed=1)`; the model's own argument `seed` rules dropout alone.)
+# is built, and `training.fit(..., seed=1)`; the model's own argument `seed` rules only a part of the dropout.)
 #
 # ## Summary
 #
