@@ -115,8 +115,9 @@ def notebook_stages(variables: dict[str, str], parallel: list[str], again: bool 
     """
     root = course_root()
     stages = []
+    whole = {"AIGC_SOLUTIONS": "0", "AIGC_ANSWERS_ONLY": "0"}
     answers_alone = {"AIGC_SOLUTIONS": "1", "AIGC_ANSWERS_ONLY": "0" if again else "1"}
-    editions = (("notebooks", "chapters", {"AIGC_SOLUTIONS": "0"}), ("solutions", "chapters/solutions", answers_alone))
+    editions = (("notebooks", "chapters", whole), ("solutions", "chapters/solutions", answers_alone))
     for title, folder, settings in editions:
         paths = [path.relative_to(root).as_posix() for path in sorted((root / folder).glob("[0-9][0-9]_*.ipynb"))]
         if not paths:

@@ -2,7 +2,8 @@
 
 A solution's other cells stand word for word in the student's notebook, and that runs whole. So the tests run of a
 solution only the answers, their checks, and the cells that define what these use, found from the names that a cell
-binds and reads. A cell that is wrongly left out shows at once: the one that needs it stops with a NameError.
+binds and reads. What a cell only changes in place (a model that it trains, an entry that it sets) is not followed, so
+no answer may rest on that; a name that is missing shows at once.
 """
 
 import dis

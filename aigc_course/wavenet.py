@@ -481,10 +481,11 @@ def steps_seen(network, length, width, at, seed=0):  # -> [T] of booleans
     random = np.random.default_rng(seed)
     inputs = random.normal(size=(8, 1, length, width)).astype("float32")
     size = int(np.prod(network(ops.convert_to_tensor(inputs[0])).shape[2:]))
-    mixture = random.normal(size=size).astype("float32")
+    mixture = ops.convert_to_tensor(random.normal(size=size).astype("float32"))
 
     def output(x):
-        return ops.sum(ops.reshape(network(x)[:, at], (1, -1)) * mixture, axis=-1)
+        found = ops.cast(ops.reshape(network(x)[:, at], (1, -1)), "float32")
+        return ops.sum(found * mixture, axis=-1)
 
     slope = compiled(lambda x: input_gradient(output, x))
     found = [ops.convert_to_numpy(slope(ops.convert_to_tensor(one)))[0] != 0 for one in inputs]

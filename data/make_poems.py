@@ -32,11 +32,12 @@ USUAL = {
     "塞": "sài", "沈": "chén", "弹": "tán", "泊": "bó", "谁": "shuí", "著": "zhuó", "着": "zhuó", "朝": "zhāo",
     "干": "gān", "教": "jiāo", "罗": "luó", "似": "sì", "甚": "shèn", "欹": "qī", "阙": "què", "那": "nǎ",
     "曲": "qǔ", "种": "zhòng", "舍": "shè", "斗": "dǒu", "咽": "yè", "铺": "pū", "予": "yú", "藉": "jiè",
-    "仆": "pú", "缝": "féng", "刹": "chà", "鹄": "hú",
+    "仆": "pú", "缝": "féng", "刹": "chà", "鹄": "hú", "谩": "màn", "莎": "suō", "祗": "zhǐ",
 }  # fmt: skip
-# kTang has these level, or 传 oblique, where the rhyme books and the poems themselves, by the tone that stands across
-# from them, have them so.
-TONES = {**dict.fromkeys("说即舌钵犊叔滑负挂赴茗蕙瘴值", OBLIQUE), **dict.fromkeys("传旋占任傍", LEVEL | OBLIQUE)}
+# kTang has some of these in one tone or both and lacks others, whose modern tones mislead, above all where a final -p,
+# -t or -k was lost. The rhyme books, and the tones across from them in the poems, have them so.
+_OBLIQUE = "说即舌钵犊叔滑负挂赴茗蕙瘴值刹偈决匝吃爵琢芍擘荚绩"
+TONES = {**dict.fromkeys(_OBLIQUE, OBLIQUE), **dict.fromkeys("传旋占任傍胜", LEVEL | OBLIQUE)}
 # Unihan puts first what a character means by itself or in prose; in a poem it usually means this.
 MEANINGS = """
     不 not; 一 one; 无 without; 上 above; 中 amid; 天 sky; 相 each other; 君 you, my lord; 为 be; 是 be;
@@ -69,7 +70,8 @@ MEANINGS = """
     鲁 Lu; 凌 rise above; 零 fall, scatter; 荡 sway; 历 pass through; 鼎 tripod; 絮 willow down; 宰 minister;
     玩 enjoy; 偈 Buddhist verse; 封 seal; 走 run; 恨 regret; 怨 resentment; 旌 banner; 尺 foot; 畔 bank;
     鸾 mythical bird; 陌 field path; 之 of, it; 笙 reed pipe; 桐 paulownia; 尧 Yao; 趣 delight; 桡 oar; 麟 unicorn;
-    城 walled town; 省 ministry; 鹄 swan; 苏 Su, revive
+    城 walled town; 省 ministry; 鹄 swan; 苏 Su, revive; 占 hold, occupy; 乾 heaven; 艳 gorgeous; 弄 play with;
+    祗 only; 谩 in vain; 赋 compose; 调 tune; 澄 limpid
 """
 SANDHI = {"一": {"yí", "yì"}, "不": {"bú"}, "七": {"qí"}, "八": {"bá"}}  # tones before another tone, no readings
 FIELDS = (*MODERN, "kHanyuPinyin", "kDefinition", "kTang")
@@ -217,7 +219,8 @@ def readings_of(character, unihan):
     syllables = [re.sub(r"^[^:]*:|\(\d+\)", "", word) for value in values for word in value.split()]
     syllables = list(dict.fromkeys(part for word in syllables for part in word.split(",")))
     syllables = [s for s in syllables if s not in SANDHI.get(character, ())]
-    syllables.sort(key=lambda s: s != USUAL.get(character))
+    if character in USUAL:
+        syllables = list(dict.fromkeys([USUAL[character], *syllables]))
     return [s for s in syllables if modern_tone(s)] or syllables
 
 
@@ -327,7 +330,7 @@ def card_of(target, arrays, tang_share):
         "title and author; reading, short English meaning and tone of every character",
         "source": "dist/quantangshi/poet.tang.*.json of the npm package chinese-poetry 2.0.1 (Complete Tang Poems); "
         "simplified with OpenCC (t2s); readings, meanings and tones from the Unihan database of Unicode 15.0, some "
-        "two hundred meanings, three dozen readings and nineteen tones by hand as poems have them",
+        "three hundred meanings, some forty readings and thirty-one tones by hand as poems have them",
         "licence": "package: MIT, the poems themselves are in the public domain; Unihan: Unicode License v3",
         "punctuation": "left out of the file and put back alike everywhere, a comma after odd lines and a full stop "
         "after even ones: the source's question marks and semicolons are lost",
@@ -337,8 +340,8 @@ def card_of(target, arrays, tang_share):
         "parts": "90 / 5 / 5 by groups, form by form: poems that share a quarter of the shorter one's lines, or half "
         f"of them up to one character, lie in one part; groups of more than {LARGEST} poems train",
         "counts": {part: dict(zip(FORMS.values(), counts[part], strict=True)) for part in PARTS},
-        "tones": f"of the Tang (kTang: level, or oblique: rising, departing, entering) for {tang_share:.1%} of the "
-        "running characters, else of modern Mandarin",
+        "tones": f"of the Tang (kTang, or by hand: level, or oblique: rising, departing, entering) for "
+        f"{tang_share:.1%} of the running characters, else of modern Mandarin",
         "made_by": "data/make_poems.py",
         "bytes": target.stat().st_size,
         "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),

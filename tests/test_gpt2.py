@@ -378,6 +378,18 @@ def test_forbidden_tokens_are_not_written(model, weights):
             assert written(found) == by_hand(weights, PROMPTS, 33, sampler, 1, forbidden=forbidden)
 
 
+def test_half_precision_writes_the_same_with_cache_and_without():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = build()
+        texts = [model.generate([[1, 2]], 4, GREEDY, cached=cached)[0].tolist() for cached in (True, False)]
+        assert keras.backend.standardize_dtype(model.empty_cache(1, 2)[0].dtype) == "bfloat16"
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert texts[0] == texts[1] and len(texts[0]) == 6
+
+
 @pytest.mark.parametrize("sampler, every", [(GREEDY, 1), (MIXED, 4)])
 def test_stream_is_generate_as_it_grows(model, sampler, every):
     whole = written(model.generate(PROMPTS, 33, sampler, 5))

@@ -132,8 +132,8 @@ def tone(character: str) -> int:
     """LEVEL, OBLIQUE, both (3) or unknown (0), as in the Tang.
 
     From Unihan's kTang (H. M. Stimson, T'ang Poetic Vocabulary, 1976): level has no mark there; rising, departing, and
-    entering (a final -p, -t or -k) are oblique. Characters that are not in that list have their modern tones: 1 and 2
-    level, 3 and 4 oblique.
+    entering (a final -p, -t or -k) are oblique. Some thirty are set by hand (``data/make_poems.py``); other characters
+    that are not in that list have their modern tones: 1 and 2 level, 3 and 4 oblique.
     """
     place = _places().get(character)
     return 0 if place is None else int(_arrays()["tones"][place])

@@ -623,9 +623,9 @@ widgets.explore(
 
 # %% [markdown]
 # Three ids in four are "held": look at the share of the notes, not at that of the ids. At the ends of the slider stand
-# two held-out melodies as their codes bring them back, two that the code keeps well: one note of the first is another
-# one. Between them lie melodies that nobody wrote. Can you sing them? WaveNet could not do this: it has no point to
-# start from. On the other hand it writes any length, and gives an exact $p(x)$; the VAE gives two bars, and a bound.
+# two held-out melodies as their codes bring them back, two that the code keeps well: in the first, one note comes back
+# as another. Between them lie melodies that nobody wrote. Can you sing them? WaveNet could not do this: it has no point
+# to start from. On the other hand it writes any length, and gives an exact $p(x)$; the VAE gives two bars, and a bound.
 # **Question:** half way, whose rhythm is it?
 #
 # ## What the documents got wrong

@@ -70,7 +70,7 @@ widgets.explore(
     form=widgets.choice(FORM_CHOICE, "5x4", "form"),
     show=widgets.choice({"sound and meaning": "meaning", "how sure it was": "confidence"}, "meaning", "below"),
     temperature=widgets.slider(0.1, 2.0, 0.1, 0.8, "temperature"),
-    top_k=widgets.slider(1, 4000, 1, 4000, "top-k"),
+    top_k=widgets.slider(1, 4413, 1, 4413, "top-k"),
     top_p=widgets.slider(0.05, 0.999, 0.001, 0.999, "top-p"),
     seed=widgets.slider(0, 99, 1, 0, "seed"),
 )
