@@ -28,3 +28,14 @@ def pytest_collection_modifyitems(config, items):
     if once:
         config.hook.pytest_deselected(items=list(once))
         items[:] = [item for item in items if item not in once]
+
+
+@pytest.fixture(params=["bfloat16", "float16"])
+def half_precision(request):
+    """Models built in the test compute in half precision; the value is the name of the type."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(f"mixed_{request.param}")
+    yield request.param
+    keras.config.set_dtype_policy(before)

@@ -378,16 +378,11 @@ def test_forbidden_tokens_are_not_written(model, weights):
             assert written(found) == by_hand(weights, PROMPTS, 33, sampler, 1, forbidden=forbidden)
 
 
-def test_half_precision_writes_the_same_with_cache_and_without():
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = build()
-        texts = [model.generate([[1, 2]], 4, GREEDY, cached=cached)[0].tolist() for cached in (True, False)]
-        assert keras.backend.standardize_dtype(model.empty_cache(1, 2)[0].dtype) == "bfloat16"
-    finally:
-        keras.config.set_dtype_policy(before)
-    assert texts[0] == texts[1] and len(texts[0]) == 6
+def test_half_precision_writes(half_precision):
+    model = build()
+    assert keras.backend.standardize_dtype(model.empty_cache(1, 2)[0].dtype) == half_precision
+    for cached in (True, False):
+        assert [len(row) for row in model.generate([[1, 2], [3]], 4, MIXED, cached=cached)] == [6, 5]
 
 
 @pytest.mark.parametrize("sampler, every", [(GREEDY, 1), (MIXED, 4)])
